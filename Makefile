@@ -1,0 +1,61 @@
+.DEFAULT_GOAL := help
+.SILENT:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PORT ?= 8080
+export PORT
+
+.PHONY: help demo demo-check test lint format bench lock clean
+
+help: ## This list
+	awk -F ': .*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+demo: $(STAMP) ## Render the template, start the service on PORT (8080) and say what to try
+	$(BIN)/python tools/demo.py serve
+
+demo-check: $(STAMP) ## The same, then ask every documented operation and stop
+	$(BIN)/python tools/demo.py check
+
+test: $(STAMP) ## The whole test suite; AMORCE_REQUIRE_ENGINES=1 forbids skipping for want of an engine
+	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+lint: $(STAMP) ## Format, lint, types, YAML, shell and the spelling of EXI identifiers
+	$(BIN)/ruff format --check --quiet . || { echo "Run 'make format' to mend the layout."; exit 1; }
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy --no-error-summary
+	$(BIN)/yamllint --strict $$(git ls-files '*.yml' '*.yaml')
+	$(BIN)/python tools/check_shell.py
+	$(BIN)/python tools/check_exi.py
+	echo "lint: clean"
+
+format: $(STAMP) ## Mend the layout and what ruff can mend by itself
+	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+bench: $(STAMP) ## Measure, see benchmarks/
+	$(BIN)/python -m benchmarks
+
+lock: $(STAMP) ## Compile requirements.lock again, with the newest versions allowed
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+	    --no-emit-index-url --custom-compile-command "make lock" requirements.in -o requirements.lock
+
+clean: ## Remove the virtual environment and everything that was built
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# One installation for each lock file, and a half-made one is never taken for a whole one.
+$(STAMP): requirements.lock
+	command -v $(PYTHON) >/dev/null || \
+	    { echo "$(PYTHON) is missing: install Python 3.11 or newer, or say PYTHON=/path/to/python3."; exit 1; }
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "$$($(PYTHON) --version) is too old: install Python 3.11 or newer and say PYTHON=python3.11."; exit 1; }
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	    { echo "Python's venv module is missing: install it (Debian: apt-get install python3-venv)."; exit 1; }
+	command -v git >/dev/null || { echo "git is missing: install it (Debian: apt-get install git)."; exit 1; }
+	echo "Installing the locked tools into $(VENV)..."
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
