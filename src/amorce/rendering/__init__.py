@@ -1,0 +1,1 @@
+"""Rendering through Copier's Python API; nothing of Copier is re-implemented."""
