@@ -178,7 +178,7 @@ def test_without_a_terminal_it_wants_defaults(template: Path, place: Path) -> No
         ("--data=nme=Dossiers", "There is no question nme: did you mean name?"),
         ("--data=name", "--data name: write it as NAME=VALUE."),
         ("--data==x", "--data =x: write it as NAME=VALUE."),
-        ("--data=places={", "places"),
+        ("--data=places={", "An answer was refused: while parsing"),
         ("--data-file=list.yml", "write one `question: answer` a line"),
         ("--data-file=broken.yml", "--data-file broken.yml cannot be read as YAML"),
         ("--data-file=binary.yml", "--data-file binary.yml cannot be read as YAML"),

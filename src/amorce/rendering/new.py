@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from amorce.errors import AmorceError, AnswerError, DestinationError, TemplateError, ToolError
+from amorce.errors import AnswerError, DestinationError, TemplateError, ToolError
 
 # The oldest one that knows `_envops: {undefined: jinja2.StrictUndefined}`.
 COPIER_MINIMUM = (9, 15)
@@ -144,7 +144,7 @@ def _destination_errors(destination: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DestinationError(
-            f"{destination} cannot be written ({error.strerror}): "
+            f"{destination} cannot be written ({error.strerror or error}): "
             "mend that, or choose another destination."
         ) from error
 
@@ -217,7 +217,7 @@ def _copier_errors(said: io.StringIO) -> Iterator[None]:
 
     try:
         yield
-    except (AmorceError, OSError):
+    except KeyboardInterrupt:  # at a question, Copier's is one of its own errors too
         raise
     except InteractiveSessionError as error:
         raise AnswerError(
@@ -234,17 +234,21 @@ def _copier_errors(said: io.StringIO) -> Iterator[None]:
         reason = _last_line(str(error.stderr)).removeprefix("fatal: ")
         raise TemplateError(f"Git could not fetch the template: {reason}") from error
     except (CopierError, JinjaError) as error:
-        reason = _last_line(said.getvalue()) or str(error)
+        reason = _last_line(said.getvalue()) or _one_line(error)
         file = getattr(error, "name", None) or "The template"
         raise TemplateError(f"{file} cannot be rendered: {reason}") from error
     except ValueError as error:
         if refused := _REFUSED_ANSWER.fullmatch(str(error)):
-            raise AnswerError(f"{refused['name']}: {refused['why']}") from error
+            raise AnswerError(f"{refused['name']}: {_one_line(refused['why'])}") from error
         if str(error).startswith("Unknown revision"):
             raise TemplateError(
                 f"{error} in the template: name one of its tags, branches or commits."
             ) from error
-        raise AnswerError(str(error)) from error
+        raise AnswerError(f"An answer was refused: {_one_line(error)}") from error
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
 
 
 def _last_line(text: str) -> str:
