@@ -27,7 +27,7 @@ lint: $(STAMP) ## Format, lint, types, YAML, shell and the spelling of EXI ident
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy --no-error-summary
 	$(BIN)/yamllint --strict $$(git ls-files '*.yml' '*.yaml')
-	$(BIN)/python tools/check_shell.py
+	$(BIN)/shellcheck $$(git grep -lE '^#!.*/(env )?(ba)?sh\b' -- ':!*.md' ':!*.jinja')
 	$(BIN)/python tools/check_exi.py
 	echo "lint: clean"
 
@@ -56,6 +56,6 @@ $(STAMP): requirements.lock
 	echo "Installing the locked tools into $(VENV)..."
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@

@@ -1,0 +1,1 @@
+"""The requirements that an application is judged by."""
