@@ -18,7 +18,7 @@ _LETTER = re.compile(r"(?<=\d)[ab]$")
 
 
 def known_identifiers(requirements: Path) -> set[str]:
-    """Return each identifier of the list, and the CCT's own form of those told apart by a letter."""
+    """Return the identifiers of the list, and the CCT's own form of those told apart."""
     listed = [entry["id"] for entry in yaml.safe_load(requirements.read_text(encoding="utf-8"))]
     return {*listed, *(_LETTER.sub("", each) for each in listed)}
 
