@@ -1,0 +1,95 @@
+"""What the API takes and gives: the words of the OpenAPI document."""
+
+import re
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+
+from .model import State
+
+# One line of text that is not blank. Control characters are refused: PostgreSQL cannot store NUL,
+# and line breaks in a subject end up in mail headers.
+TEXT_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+# As browsers check it: https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address
+EMAIL_PATTERN = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$"
+
+
+def _matching(pattern: str, otherwise: str) -> AfterValidator:
+    """Refuse what does not match, with a sentence instead of the pattern."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(otherwise)
+        return value
+
+    return AfterValidator(check)
+
+
+Line = Annotated[
+    str,
+    _matching(TEXT_PATTERN, "Write one line of text, without control characters."),
+    Field(min_length=1, max_length=200, json_schema_extra={"pattern": TEXT_PATTERN}),
+]
+Email = Annotated[
+    str,
+    _matching(EMAIL_PATTERN, "Write an e-mail address such as name@example.org."),
+    Field(max_length=254, json_schema_extra={"pattern": EMAIL_PATTERN}),
+]
+
+EXAMPLE_INPUT: dict[str, JsonValue] = {
+    "subject": "Renewal of an identity card",
+    "applicant_name": "Camille Martin",
+    "applicant_email": "camille.martin@example.org",
+}
+EXAMPLE_ID = "0199f3b2-5c00-7000-8000-000000000000"
+EXAMPLE: dict[str, JsonValue] = {
+    "id": EXAMPLE_ID,
+    "reference": "D2025-000000000",
+    "state": "draft",
+    **EXAMPLE_INPUT,
+    "version": 1,
+    "created_at": "2025-10-17T16:03:07.136000Z",
+    "updated_at": "2025-10-17T16:03:07.136000Z",
+}
+
+
+class DossierInput(BaseModel):
+    """What an applicant says of a dossier."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE_INPUT]})
+
+    subject: Line = Field(description="What it is about.")
+    applicant_name: Line = Field(description="Who applies.")
+    applicant_email: Email = Field(description="Where the applicant is reached.")
+
+
+class DossierOutput(DossierInput):
+    """A dossier."""
+
+    model_config = ConfigDict(
+        from_attributes=True, extra="ignore", json_schema_extra={"examples": [EXAMPLE]}
+    )
+
+    id: UUID
+    reference: str = Field(description="What people call it by.")
+    state: State
+    version: int = Field(ge=1, description="One more after each change; the ETag carries it.")
+    created_at: datetime
+    updated_at: datetime
+
+
+class DossierPage(BaseModel):
+    """Some of the dossiers, the newest first."""
+
+    items: list[DossierOutput]
+    next_cursor: str | None = Field(description="Give it as `cursor` for the next page, if any.")
+
+
+class TransitionInput(BaseModel):
+    """A step in the life of a dossier."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"to": "submitted"}]})
+
+    to: State
