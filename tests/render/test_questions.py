@@ -362,7 +362,8 @@ def _pattern(sentence: str) -> str:
     """`sentence` without what depends on the answer."""
     for varying in (
         r"U\+\w+ at position \d+", r"(?<=the platform keeps )\S+", r"(?<=such as )\w+(?=_app)",
-        r"(?<=already uses )\w+", r"(?<=environment )(\S+|\".*\")(?=:| one| is)", r"\d+ too long",
+        r"(?<=already uses )\w+",
+        r"(?<=environment )(\S+|\".*\")(?=:| one| is| between)", r"\d+ too long",
         r"(?<=project or )\w+", r"(?<=because ).+(?= may)", r"Remove \d+ of its \d+",
     ):  # fmt: skip
         sentence = re.sub(varying, "…", sentence)
