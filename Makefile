@@ -14,10 +14,10 @@ help: ## This list
 	awk -F ': .*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: $(STAMP) ## Render the template, start the service on PORT (8080) and say what to try
-	$(BIN)/python tools/demo.py serve
+	$(BIN)/python tools/demo.py serve $(if $(DEMO),--directory $(DEMO))
 
 demo-check: $(STAMP) ## The same, then ask every documented operation and stop
-	$(BIN)/python tools/demo.py check
+	$(BIN)/python tools/demo.py check $(if $(DEMO),--directory $(DEMO))
 
 test: $(STAMP) ## The whole test suite; AMORCE_REQUIRE_ENGINES=1 forbids skipping for want of an engine
 	$(BIN)/python -m pytest -n auto --dist loadgroup

@@ -202,7 +202,8 @@ def foreground() -> Iterator[None]:
     try:
         yield
     finally:
-        os.tcsetpgrp(0, group)
+        with suppress(OSError):  # the terminal was closed
+            os.tcsetpgrp(0, group)
 
 
 def say(text: str) -> None:
@@ -245,7 +246,8 @@ def main() -> int:
     arguments = parser.parse_args()
     check = arguments.mode == "check"
     project = arguments.directory or ROOT / "build" / ("demo-check" if check else "demo")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     with foreground():
         try:
             return demonstrate(check=check, project=project.resolve())

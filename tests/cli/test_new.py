@@ -1,8 +1,4 @@
-import os
-import pty
-import select
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +6,7 @@ import yaml
 
 from tests.cli.command import AMORCE, COPIER, amorce, assert_refused, tree
 from tests.cli.conftest import git, write
+from tests.terminal import Terminal
 
 
 def copier(template: Path, destination: Path, *options: str) -> None:
@@ -93,46 +90,12 @@ def test_an_empty_directory_is_a_destination(template: Path, place: Path) -> Non
     assert (place / "app" / "README.md").exists()
 
 
-class Terminal:
-    """A person at a terminal in front of `amorce new`."""
-
-    def __init__(self, *arguments: str | Path) -> None:
-        self.screen = ""
-        self._controller, terminal = pty.openpty()
-        self._process = subprocess.Popen(
-            [AMORCE, *arguments],
-            stdin=terminal,
-            stdout=terminal,
-            stderr=terminal,
-            env={**os.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"},
-            start_new_session=True,
-        )
-        os.close(terminal)
-
-    def wait_for(self, text: str) -> None:
-        deadline = time.monotonic() + 60
-        while text not in self.screen:
-            assert time.monotonic() < deadline, self.screen
-            if select.select([self._controller], [], [], 0.1)[0]:
-                self.screen += os.read(self._controller, 4096).decode(errors="replace")
-
-    def type(self, keys: str) -> None:
-        os.write(self._controller, keys.encode())
-
-    def end(self) -> int:
-        deadline = time.monotonic() + 60
-        while self._process.poll() is None and time.monotonic() < deadline:
-            if select.select([self._controller], [], [], 0.1)[0]:
-                try:
-                    self.screen += os.read(self._controller, 4096).decode(errors="replace")
-                except OSError:  # Linux says so when the other side has closed
-                    break
-        os.close(self._controller)
-        return self._process.wait(timeout=60)
+def at_terminal(*arguments: str | Path) -> Terminal:
+    return Terminal([AMORCE, *arguments])
 
 
 def test_it_asks_on_a_terminal(template: Path, place: Path) -> None:
-    terminal = Terminal(
+    terminal = at_terminal(
         "new", place / "app", "--template", template, "--data=colour=blue", "--data=places={}"
     )
     terminal.wait_for("Dossiers")
@@ -142,7 +105,7 @@ def test_it_asks_on_a_terminal(template: Path, place: Path) -> None:
 
 
 def test_ctrl_c_at_a_question_leaves_nothing(template: Path, place: Path) -> None:
-    terminal = Terminal("new", place / "app", "--template", template)
+    terminal = at_terminal("new", place / "app", "--template", template)
     terminal.wait_for("Dossiers")
     terminal.type("\x03")
     assert terminal.end() == 130, terminal.screen
@@ -153,7 +116,7 @@ def test_ctrl_c_at_a_question_leaves_nothing(template: Path, place: Path) -> Non
 def test_what_was_typed_is_kept_when_another_answer_has_no_question(
     template: Path, place: Path
 ) -> None:
-    terminal = Terminal(
+    terminal = at_terminal(
         "new", place / "app", "--template", template,
         "--data=colour=blue", "--data=places={}", "--data=nme=x",
     )  # fmt: skip
