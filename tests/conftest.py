@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.application import make_environment
 from tests.engines import postgresql
 
 
@@ -19,3 +20,9 @@ def postgresql_url() -> Iterator[str]:
     """A real PostgreSQL, one for each process of the run."""
     with postgresql() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def application_venv(repository: Path) -> Path:
+    """The environment that serves every rendered application."""
+    return make_environment(repository)
