@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+# One installation for each content of the lock file.
+STAMP := $(VENV)/.installed-$(shell cksum < requirements.lock | cut -d ' ' -f 1)
 PORT ?= 8080
 export PORT
 
@@ -44,8 +45,7 @@ lock: $(STAMP) ## Compile requirements.lock again, with the newest versions allo
 clean: ## Remove the virtual environment and everything that was built
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-# One installation for each lock file, and a half-made one is never taken for a whole one.
-$(STAMP): requirements.lock
+$(STAMP):
 	command -v $(PYTHON) >/dev/null || \
 	    { echo "$(PYTHON) is missing: install Python 3.11 or newer, or say PYTHON=/path/to/python3."; exit 1; }
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

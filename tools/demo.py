@@ -59,22 +59,16 @@ def free_port(command: str) -> int:
 
 def render(project: Path) -> None:
     """Render the checkout with its defaults, keeping the virtual environment of an earlier run."""
-    venv, kept, lock = project / ".venv", project.with_suffix(".venv"), "requirements-dev.lock"
-    installed = (project / lock).read_bytes() if (project / lock).exists() else None
+    venv, kept = project / ".venv", project.with_suffix(".venv")
     if venv.exists():
         shutil.rmtree(kept, ignore_errors=True)
         venv.rename(kept)
     shutil.rmtree(project, ignore_errors=True)
     amorce = str(Path(sys.executable).with_name("amorce"))
-    run(
-        [amorce, "new", str(project), "--defaults", "--vcs-ref=HEAD", f"--template={ROOT}"],
-        ROOT,
-        log=project.with_suffix(".log"),
-    )
+    command = [amorce, "new", str(project), "--defaults", "--vcs-ref=HEAD", f"--template={ROOT}"]
+    run(command, ROOT, project.with_suffix(".log"))
     if kept.exists():
         kept.rename(venv)
-        if (venv / ".installed").exists() and installed == (project / lock).read_bytes():
-            (venv / ".installed").touch()
 
 
 def run(command: list[str], directory: Path, log: Path, **settings: str) -> None:
