@@ -29,9 +29,19 @@ def make_environment(repository: Path) -> Path:
             shutil.rmtree(directory, ignore_errors=True)
             subprocess.run([sys.executable, "-m", "venv", directory], check=True)
             uv = Path(sys.executable).with_name("uv")
+            python = directory / "bin" / "python"
             subprocess.run(
-                [uv, "pip", "install", "--quiet", "--require-hashes"]
-                + ["--python", directory / "bin" / "python", "-r", lock],
+                [
+                    uv,
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--require-hashes",
+                    "--python",
+                    python,
+                    "-r",
+                    lock,
+                ],
                 check=True,
             )
             stamp.touch()
