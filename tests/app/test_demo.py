@@ -13,10 +13,10 @@ import pytest
 from tests.terminal import Terminal
 from tools.demo import DemoError, environment, run, service
 
-# Their own directory under build/: a demonstration that runs beside the tests is left alone, and
-# the installation is kept for the next run.
+# A directory of their own under build/: a demonstration that runs beside the tests is left alone.
+# Those who install share the installation, so they run one after the other.
 DEMO = "build/test-demo"
-CHECK = "build/test-demo-check"
+one_by_one = pytest.mark.xdist_group("demo")
 
 
 @pytest.fixture
@@ -59,17 +59,19 @@ def processes_of(directory: Path) -> list[str]:
     return found
 
 
+@one_by_one
 def test_demo_check_asks_every_operation_and_stops(repository: Path, port: int) -> None:
-    check = make("demo-check", repository, PORT=str(port), DEMO=CHECK)
+    check = make("demo-check", repository, PORT=str(port), DEMO=DEMO)
     assert check.returncode == 0, check.stdout + check.stderr
     assert check.stdout.splitlines()[-1] == "Every documented operation answered as documented."
     for path in ("/health", "/health/live", "/health/ready", "/health/startup", "/metrics"):
         assert f"ok   GET {path} -> 200" in check.stdout
     for status in (200, 201, 304, 400, 404, 405, 409, 412, 413, 422, 428):
         assert re.search(rf" -> {status}\b", check.stdout), status
-    assert processes_of(repository / CHECK) == []
+    assert processes_of(repository / DEMO) == []
 
 
+@one_by_one
 def test_demo_serves_until_ctrl_c(repository: Path, port: int) -> None:
     terminal = Terminal(["make", "demo"], repository, {"PORT": str(port), "DEMO": DEMO})
     terminal.wait_for("Ctrl-C stops it.", seconds=300)
