@@ -2,10 +2,11 @@
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,12 +16,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from . import DESCRIPTION, SERVICE, __version__
 from .settings import LOCAL, ConfigurationError, Settings, load
 
-#: Exit codes: 1 the work failed, 2 the command or the configuration is wrong.
-FAILED, MISUSED = 1, 2
+#: Exit codes: the work failed; the command or the configuration is wrong; Ctrl-C, as shells say it.
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 
 
 class Misuse(Exception):
     """The command asks for something that makes no sense here."""
+
+
+class Failure(Exception):
+    """The work could not be done; the message says why."""
 
 
 def serve(_: argparse.Namespace) -> None:
@@ -39,7 +44,9 @@ def migrate(_: argparse.Namespace) -> None:
     """Bring the database's schema to what this version needs."""
     from .migrations import SCHEMA_VERSION, upgrade
 
-    upgrade(load())
+    settings = load()
+    with _database_errors():
+        upgrade(settings)
     print(f"The schema is at {SCHEMA_VERSION}.")
 
 
@@ -90,11 +97,27 @@ def _write(settings: Settings, work: Callable[[Connection], int]) -> int:
         finally:
             await database.close()
 
-    return asyncio.run(run())
+    with _database_errors():
+        return asyncio.run(run())
+
+
+@contextlib.contextmanager
+def _database_errors() -> Iterator[None]:
+    from .problems import ServiceUnavailable
+
+    try:
+        yield
+    except (OSError, SQLAlchemyError, ServiceUnavailable) as error:
+        # The driver's first line: the rest is SQL, values and advice for programmers.
+        reason = str(getattr(error, "orig", error)).partition("\n")[0] or type(error).__name__
+        raise Failure(f"{reason} (is DATABASE_URL right, and has `migrate` run?)") from error
 
 
 def _day(text: str) -> datetime:
-    return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is no day: write YYYY-MM-DD") from None
 
 
 def parser() -> argparse.ArgumentParser:
@@ -123,17 +146,17 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command, and answer its exit code."""
-    from .problems import ServiceUnavailable
-
     parsed = parser().parse_args(arguments)
     try:
         parsed.run(parsed)
     except (ConfigurationError, Misuse) as error:
         print(f"{SERVICE}: {error}", file=sys.stderr)
         return MISUSED
-    except (OSError, SQLAlchemyError, ServiceUnavailable) as error:
+    except (Failure, OSError) as error:
         print(f"{SERVICE}: {error}", file=sys.stderr)
         return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return 0
 
 
