@@ -38,6 +38,11 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5
 TRACEPARENT = re.compile(rb"^[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 REQUEST_ID = re.compile(rb"^[A-Za-z0-9._-]{1,64}$")
 
+METRICS_SCHEMA = {
+    "type": "string",
+    "examples": ["# TYPE http_server_active_requests gauge\nhttp_server_active_requests 1.0\n"],
+}
+
 logger = logging.getLogger(__name__)
 
 
@@ -204,7 +209,8 @@ def install(app: FastAPI, metrics: Metrics) -> None:
         summary="Metrics for Prometheus",
         tags=["operations"],
         response_class=Response,
-        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+        response_description="The metrics, in Prometheus's text format.",
+        responses={200: {"content": {"text/plain": {"schema": METRICS_SCHEMA}}}},
     )
     async def read_metrics(_: Request) -> Response:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -19,7 +19,7 @@ Cursor = Annotated[
         examples=["AZnzslwAcACAAAAAAAAAAA"],
     ),
 ]
-Limit = Annotated[int, Query(description="Most items on a page.", ge=1, le=100)]
+Limit = Annotated[int, Query(description="Most items on a page.", ge=1, le=100, examples=[20])]
 
 
 def encode_cursor(last: UUID) -> str:

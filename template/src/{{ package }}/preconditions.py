@@ -25,6 +25,8 @@ IfNoneMatch = Annotated[
 
 
 class PreconditionRequired(Problem):
+    """A change was asked for without `If-Match`."""
+
     status, name, title = 428, "precondition-required", "If-Match is needed"
 
     def __init__(self) -> None:
@@ -32,6 +34,8 @@ class PreconditionRequired(Problem):
 
 
 class PreconditionFailed(Problem):
+    """`If-Match` names another version than the current one."""
+
     status, name, title = 412, "precondition-failed", "Somebody else has changed it"
 
     def __init__(self) -> None:

@@ -22,6 +22,9 @@ MEDIA_TYPE = "application/problem+json"
 class Problem(Exception):
     """An error that the caller is told about. Subclasses fix its status, type and title.
 
+    The first line of a subclass's docstring says when it happens: the OpenAPI document and
+    `docs/problems.md` repeat it to the caller.
+
     Args:
         detail: what happened, in one sentence that helps the caller mend it.
         headers: response headers that the status calls for.
@@ -31,6 +34,8 @@ class Problem(Exception):
     status: ClassVar[int]
     name: ClassVar[str]
     title: ClassVar[str]
+    #: Response headers that always come with it, and what they say.
+    described_headers: ClassVar[Mapping[str, str]] = {}
 
     def __init__(
         self, detail: str, *, headers: Mapping[str, str] | None = None, **extensions: Any
@@ -40,6 +45,11 @@ class Problem(Exception):
         self.headers = headers
         self.extensions = extensions
 
+    @classmethod
+    def when(cls) -> str:
+        """Answer in what case the caller gets it, in one sentence."""
+        return (cls.__doc__ or cls.title).partition("\n")[0]
+
     def response(self) -> Response:
         """Answer the HTTP response that carries this problem."""
         return problem_response(
@@ -48,29 +58,43 @@ class Problem(Exception):
 
 
 class MalformedRequest(Problem):
+    """The body is not valid UTF-8 JSON, or the bytes are not HTTP/1.1."""
+
     status, name, title = 400, "malformed-request", "The request cannot be read"
 
 
 class InvalidRequest(Problem):
+    """A parameter, header or member of the body is missing or has a value out of bounds."""
+
     status, name, title = 422, "invalid-request", "The request has invalid values"
 
 
 class Forbidden(Problem):
+    """The caller is known, but none of its roles allows this."""
+
     status, name, title = 403, "forbidden", "The caller's roles do not allow this"
 
 
 class ContentTooLarge(Problem):
+    """The body is larger than `MAX_BODY_SIZE`."""
+
     status, name, title = 413, "content-too-large", "The body is too large"
 
 
 class InternalError(Problem):
+    """The service has a bug; its logs have the request id."""
+
     status, name, title = 500, "internal-error", "The service failed"
 
 
 class ServiceUnavailable(Problem):
-    """A dependency does not answer; the same request may succeed later (EXI-ARCH-15)."""
+    """The database or the identity provider does not answer; the same request may succeed later.
+
+    EXI-ARCH-15: what depends on them degrades, and recovers by itself.
+    """
 
     status, name, title = 503, "service-unavailable", "The service is not available for now"
+    described_headers: ClassVar = {"Retry-After": "Seconds to wait before the next attempt."}
 
     def __init__(self, detail: str, *, retry_after: int = 2, **extensions: Any) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after)}, **extensions)
@@ -114,12 +138,13 @@ def problem_responses(*problems: type[Problem]) -> dict[int | str, dict[str, Any
             "type": problem_type(problem.name),
             "title": problem.title,
             "status": problem.status,
-            "detail": "…",
+            "detail": problem.when(),
         }
         response = responses.setdefault(
             problem.status,
             {
                 "description": problem.title,
+                **_described(problem.described_headers),
                 "content": {
                     MEDIA_TYPE: {
                         "schema": {"$ref": "#/components/schemas/Problem"},
@@ -130,6 +155,14 @@ def problem_responses(*problems: type[Problem]) -> dict[int | str, dict[str, Any
         )
         response["content"][MEDIA_TYPE]["examples"][problem.name] = {"value": example}
     return responses
+
+
+def _described(headers: Mapping[str, str]) -> dict[str, Any]:
+    described = {
+        name: {"description": says, "required": True, "schema": {"type": "string"}}
+        for name, says in headers.items()
+    }
+    return {"headers": described} if described else {}
 
 
 async def _problem(_: Request, error: Exception) -> Response:

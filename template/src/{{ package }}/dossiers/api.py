@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Request, Response, Security
+from fastapi import APIRouter, Depends, Path, Query, Request, Response, Security
 
 from ..authentication import PROBLEMS, Caller, authenticate
 from ..idempotency import Key, KeyReused
@@ -40,13 +40,24 @@ async def _service(request: Request) -> DossierService:
 Service = Annotated[DossierService, Depends(_service)]
 Reader = Annotated[Caller, Security(authenticate, scopes=["dossiers:read"])]
 Writer = Annotated[Caller, Security(authenticate, scopes=["dossiers:write"])]
+StateFilter = Annotated[
+    State | None, Query(description="Only dossiers in this state.", examples=["submitted"])
+]
 DossierId = Annotated[UUID, Path(description="The dossier's id.", examples=[EXAMPLE_ID])]
 
 ETAG: dict[str, Any] = {
-    "ETag": {"description": "The version, for If-Match.", "schema": {"type": "string"}}
+    "ETag": {
+        "description": "The version, for If-Match.",
+        "required": True,
+        "schema": {"type": "string", "examples": ['"1"']},
+    }
 }
 LOCATION: dict[str, Any] = {
-    "Location": {"description": "Where the dossier is.", "schema": {"type": "string"}}
+    "Location": {
+        "description": "Where the dossier is.",
+        "required": True,
+        "schema": {"type": "string", "examples": [f"{router.prefix}/{EXAMPLE_ID}"]},
+    }
 }
 
 
@@ -65,6 +76,7 @@ BODY_PROBLEMS = (MalformedRequest, ContentTooLarge)
     operation_id="createDossier",
     summary="Open a dossier",
     status_code=201,
+    response_description="The dossier, a draft.",
     response_model=DossierOutput,
     responses={**_problems(KeyReused, *BODY_PROBLEMS), 201: {"headers": ETAG | LOCATION}},
 )
@@ -82,13 +94,14 @@ async def create_dossier(
     "",
     operation_id="listDossiers",
     summary="List dossiers",
+    response_description="A page of the list.",
     response_model=DossierPage,
     responses=_problems(),
 )
 async def list_dossiers(
     service: Service,
     caller: Reader,
-    state: State | None = None,
+    state: StateFilter = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Response:
@@ -101,6 +114,7 @@ async def list_dossiers(
     "/{dossier_id}",
     operation_id="readDossier",
     summary="Read a dossier",
+    response_description="The dossier.",
     response_model=DossierOutput,
     responses={
         **_problems(DossierNotFound),
@@ -122,6 +136,7 @@ async def read_dossier(
     "/{dossier_id}",
     operation_id="replaceDossier",
     summary="Edit a draft",
+    response_description="The dossier as it is now.",
     response_model=DossierOutput,
     responses={
         **_problems(
@@ -149,6 +164,7 @@ async def replace_dossier(
     "/{dossier_id}/transitions",
     operation_id="moveDossier",
     summary="Take a dossier a step further",
+    response_description="The dossier in its new state.",
     response_model=DossierOutput,
     responses={
         **_problems(

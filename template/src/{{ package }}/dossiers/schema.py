@@ -83,6 +83,10 @@ class DossierOutput(DossierInput):
 class DossierPage(BaseModel):
     """Some of the dossiers, the newest first."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"items": [EXAMPLE], "next_cursor": None}]}
+    )
+
     items: list[DossierOutput]
     next_cursor: str | None = Field(description="Give it as `cursor` for the next page, if any.")
 
