@@ -1,11 +1,14 @@
 """The README's first command, as a person runs it."""
 
+import fcntl
 import os
+import random
 import re
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,17 +16,28 @@ import pytest
 from tests.terminal import Terminal
 from tools.demo import DemoError, environment, run, service
 
-# A directory of their own under build/: a demonstration that runs beside the tests is left alone.
-# Those who install share the installation, so they run one after the other.
-DEMO = "build/test-demo"
-one_by_one = pytest.mark.xdist_group("demo")
+
+@pytest.fixture
+def demo(repository: Path) -> Iterator[Path]:
+    """A directory whose installation outlives the test, for one test at a time.
+
+    It is not the one of `make demo`: a demonstration that runs beside the tests is left alone.
+    """
+    directory = repository / "build" / "test-demo"
+    directory.parent.mkdir(exist_ok=True)
+    with directory.with_suffix(".lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        yield directory
 
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    # Below the range that the system takes for outgoing connections: nobody takes it meanwhile.
+    for candidate in random.sample(range(20000, 32000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", candidate))
+            return candidate
+    raise AssertionError("a hundred ports, and all of them are in use")
 
 
 @pytest.fixture
@@ -59,21 +73,19 @@ def processes_of(directory: Path) -> list[str]:
     return found
 
 
-@one_by_one
-def test_demo_check_asks_every_operation_and_stops(repository: Path, port: int) -> None:
-    check = make("demo-check", repository, PORT=str(port), DEMO=DEMO)
+def test_demo_check_asks_every_operation_and_stops(repository: Path, demo: Path, port: int) -> None:
+    check = make("demo-check", repository, PORT=str(port), DEMO=str(demo))
     assert check.returncode == 0, check.stdout + check.stderr
     assert check.stdout.splitlines()[-1] == "Every documented operation answered as documented."
     for path in ("/health", "/health/live", "/health/ready", "/health/startup", "/metrics"):
         assert f"ok   GET {path} -> 200" in check.stdout
     for status in (200, 201, 304, 400, 404, 405, 409, 412, 413, 422, 428):
         assert re.search(rf" -> {status}\b", check.stdout), status
-    assert processes_of(repository / DEMO) == []
+    assert processes_of(demo) == []
 
 
-@one_by_one
-def test_demo_serves_until_ctrl_c(repository: Path, port: int) -> None:
-    terminal = Terminal(["make", "demo"], repository, {"PORT": str(port), "DEMO": DEMO})
+def test_demo_serves_until_ctrl_c(repository: Path, demo: Path, port: int) -> None:
+    terminal = Terminal(["make", "demo"], repository, {"PORT": str(port), "DEMO": str(demo)})
     terminal.wait_for("Ctrl-C stops it.", seconds=300)
     tries = re.findall(r"^  (curl .*)\r$", terminal.screen, re.MULTILINE)
     assert len(tries) == 3
@@ -85,7 +97,7 @@ def test_demo_serves_until_ctrl_c(repository: Path, port: int) -> None:
     terminal.type("\x03")
     assert terminal.end() == 0, terminal.screen
     assert terminal.screen.rstrip().endswith("Stopping.")
-    assert processes_of(repository / DEMO) == []
+    assert processes_of(demo) == []
 
 
 def test_ctrl_c_before_the_service_answers_leaves_no_process(
@@ -103,10 +115,10 @@ def test_ctrl_c_before_the_service_answers_leaves_no_process(
 
 @pytest.mark.parametrize("target", ["demo", "demo-check"])
 def test_a_busy_port_is_said_before_the_slow_work(
-    repository: Path, busy_port: int, target: str
+    repository: Path, tmp_path: Path, busy_port: int, target: str
 ) -> None:
     start = time.monotonic()
-    refused = make(target, repository, PORT=str(busy_port), DEMO=f"{DEMO}-busy")
+    refused = make(target, repository, PORT=str(busy_port), DEMO=str(tmp_path / "demo"))
     assert refused.returncode != 0
     assert refused.stdout == ""
     assert refused.stderr.splitlines()[0] == (
@@ -114,12 +126,12 @@ def test_a_busy_port_is_said_before_the_slow_work(
         f"or choose another one: PORT={busy_port + 1} make {target}"
     )
     assert time.monotonic() - start < 10
-    assert not (repository / f"{DEMO}-busy").exists()
+    assert not (tmp_path / "demo").exists()
 
 
 @pytest.mark.parametrize("port", ["web", "0", "65536", "", "-1", "\uff18\uff10"])
 def test_what_is_no_port_is_said(repository: Path, port: str) -> None:
-    refused = make("demo", repository, PORT=port, DEMO=f"{DEMO}-busy")
+    refused = make("demo", repository, PORT=port)
     assert refused.returncode != 0
     assert refused.stderr.startswith(f"PORT={port} is no port: give a number from 1 to 65535.\n")
 
