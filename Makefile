@@ -6,8 +6,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 # One installation for each content of the lock file.
 STAMP := $(VENV)/.installed-$(shell cksum < requirements.lock | cut -d ' ' -f 1)
-PORT ?= 8080
-export PORT
 
 .PHONY: help demo demo-check test lint format bench lock clean
 

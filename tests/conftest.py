@@ -1,5 +1,6 @@
 """Fixtures for every test of the repository."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,10 @@ import pytest
 
 from tests.application import make_environment
 from tests.engines import postgresql
+
+# Under `make test`, a make that a test runs would otherwise speak as a part of this one.
+for variable in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+    os.environ.pop(variable, None)
 
 
 @pytest.fixture(scope="session")
