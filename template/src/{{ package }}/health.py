@@ -11,7 +11,7 @@ from time import monotonic, perf_counter
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import to_json
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
@@ -42,10 +42,29 @@ class Check(BaseModel):
     output: str | None = None
 
 
+EXAMPLE: dict[str, JsonValue] = {
+    "status": "pass",
+    "serviceId": SERVICE,
+    "description": DESCRIPTION,
+    "version": __version__,
+    "releaseId": "3f2a9c1",
+    "checks": {
+        "database:responseTime": [
+            {
+                "status": "pass",
+                "componentType": "datastore",
+                "observedValue": 1.2,
+                "observedUnit": "ms",
+            }
+        ]
+    },
+}
+
+
 class HealthDocument(BaseModel):
     """The service's health (draft-inadarei-api-health-check-06)."""
 
-    model_config = ConfigDict(title="Health")
+    model_config = ConfigDict(title="Health", json_schema_extra={"examples": [EXAMPLE]})
 
     status: Literal["pass"] = "pass"
     service_id: str = Field(SERVICE, serialization_alias="serviceId")
@@ -123,7 +142,7 @@ class Health:
 
 
 def _schema_version(connection: Connection) -> str:
-    return str(connection.execute(SCHEMA).scalar_one())
+    return str(connection.execute(SCHEMA).scalar_one() or "")
 
 
 PASS = b'{"status":"pass"}'
@@ -136,6 +155,7 @@ PROBE: dict[int | str, dict[str, Any]] = {
                     "type": "object",
                     "properties": {"status": {"const": "pass"}},
                     "required": ["status"],
+                    "examples": [{"status": "pass"}],
                 }
             }
         },
@@ -147,6 +167,7 @@ PROBE: dict[int | str, dict[str, Any]] = {
     "/health",
     operation_id="readHealth",
     summary="How the service is, with its dependencies",
+    response_description="It is well.",
     response_class=Response,
     responses={
         200: {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Health"}}}},

@@ -88,9 +88,9 @@ class InternalError(Problem):
 
 
 class ServiceUnavailable(Problem):
-    """The database or the identity provider does not answer; the same request may succeed later.
+    """Something that the service needs does not answer; the same request may succeed later.
 
-    EXI-ARCH-15: what depends on them degrades, and recovers by itself.
+    EXI-ARCH-15: what depends on it degrades, and recovers by itself.
     """
 
     status, name, title = 503, "service-unavailable", "The service is not available for now"
