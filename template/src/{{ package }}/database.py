@@ -5,13 +5,14 @@ the function can be run again when the link was lost before anything was decided
 """
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, DateTime, Dialect, Engine, MetaData, TypeDecorator, event
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
@@ -216,4 +217,7 @@ def _may_recover(error: DBAPIError) -> bool:
     sqlstate = getattr(error.orig, "sqlstate", None)
     if sqlstate:
         return str(sqlstate).startswith(UNAVAILABLE_SQLSTATES)
-    return error.connection_invalidated or isinstance(error, OperationalError)
+    if isinstance(error.orig, sqlite3.OperationalError):
+        # Locked, full, not to be opened; but not wrong SQL, such as a table that is missing.
+        return error.orig.sqlite_errorcode != sqlite3.SQLITE_ERROR
+    return error.connection_invalidated

@@ -16,9 +16,11 @@ from typing import Annotated
 from fastapi import Header
 from sqlalchemy import Connection, String, bindparam, delete, select
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Mapped, mapped_column
 
 from .database import Base, Database, UtcDateTime
+from .personal_data import personal
 from .problems import Problem, ServiceUnavailable
 
 logger = logging.getLogger(__name__)
@@ -38,6 +40,8 @@ Key = Annotated[
 
 
 class KeyReused(Problem):
+    """The `Idempotency-Key` came before, with another request."""
+
     status, name, title = 422, "idempotency-key-reused", "The key belongs to another request"
 
     def __init__(self) -> None:
@@ -49,7 +53,11 @@ class IdempotencyKey(Base):
 
     __tablename__ = "idempotency_keys"
 
-    caller: Mapped[str] = mapped_column(String(255), primary_key=True)
+    caller: Mapped[str] = mapped_column(
+        String(255),
+        primary_key=True,
+        info=personal("account", "to tell apart two callers with the same key", "anonymised"),
+    )
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     fingerprint: Mapped[str] = mapped_column(String(64))
     receipt: Mapped[str] = mapped_column(String(255))
@@ -119,5 +127,5 @@ async def purge_forever(database: Database, interval: float = 3600) -> None:
             await database.write(
                 lambda connection: connection.execute(PURGE, {"now": datetime.now(UTC)})
             )
-        except ServiceUnavailable:
+        except (ServiceUnavailable, SQLAlchemyError):
             logger.warning("expired idempotency keys were not deleted; the next round will")

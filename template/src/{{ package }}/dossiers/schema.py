@@ -14,13 +14,15 @@ from .model import State
 TEXT_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
 # As browsers check it: https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address
 EMAIL_PATTERN = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$"
+# JSON can write half of a character ("\\ud800"), which is no text and which no database stores.
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def _matching(pattern: str, otherwise: str) -> AfterValidator:
     """Refuse what does not match, with a sentence instead of the pattern."""
 
     def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
+        if not re.fullmatch(pattern, value) or LONE_SURROGATE.search(value):
             raise ValueError(otherwise)
         return value
 

@@ -5,15 +5,15 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Select, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, update
 
 from .. import idempotency
 from ..authentication import Caller
 from ..database import Database
-from ..idempotency import fingerprint
+from ..idempotency import IdempotencyKey, fingerprint
 from ..pagination import decode_cursor, encode_cursor
 from ..personal_data import replacements
-from ..preconditions import PreconditionFailed, check
+from ..preconditions import check
 from ..problems import Forbidden, Problem
 from .model import CLOSED, TRANSITIONS, Dossier, State, created_at, new_id, reference
 from .schema import DossierInput, DossierOutput, DossierPage
@@ -24,10 +24,12 @@ REVIEW: Final = "dossiers:review"
 # Statements are built once: building one anew costs as much as sending it.
 COLUMNS: Final = tuple(Dossier.__table__.columns)
 READ: Final = select(*COLUMNS).where(Dossier.id == bindparam("of_id"))
+# Nobody else changes the row between our reading and our writing. (SQLite lets one write at a time.)
+READ_TO_CHANGE: Final = READ.with_for_update()
 INSERT: Final = insert(Dossier)
 UPDATE: Final = (
     update(Dossier)
-    .where(Dossier.id == bindparam("of_id"), Dossier.version == bindparam("of_version"))
+    .where(Dossier.id == bindparam("of_id"))
     .values(version=Dossier.version + 1, updated_at=bindparam("now"))
 )
 REPLACE: Final = UPDATE.values(
@@ -58,6 +60,8 @@ PAGES: Final = {
 
 
 class DossierNotFound(Problem):
+    """No dossier that the caller may see has this id."""
+
     status, name, title = 404, "dossier-not-found", "There is no such dossier"
 
     def __init__(self) -> None:
@@ -65,6 +69,8 @@ class DossierNotFound(Problem):
 
 
 class DossierNotEditable(Problem):
+    """The dossier is not a draft any more; `state` says what it is."""
+
     status, name, title = 409, "dossier-not-editable", "The dossier cannot be edited any more"
 
     def __init__(self, state: State) -> None:
@@ -72,6 +78,8 @@ class DossierNotEditable(Problem):
 
 
 class TransitionNotAllowed(Problem):
+    """No step leads from the dossier's `state` to the one asked for; `allowed` lists those that do."""
+
     status, name, title = 409, "transition-not-allowed", "The dossier cannot take this step"
 
     def __init__(self, state: State, to: State) -> None:
@@ -128,7 +136,9 @@ class DossierService:
         Raises:
             DossierNotFound: there is none, or it is somebody else's.
         """
-        row = await self._database.read(lambda connection: _find(connection, caller, dossier_id))
+        row = await self._database.read(
+            lambda connection: _find(connection, READ, caller, dossier_id)
+        )
         return DossierOutput.model_validate(row)
 
     async def page(
@@ -162,7 +172,7 @@ class DossierService:
         """
 
         def work(connection: Connection) -> DossierOutput:
-            row = _find(connection, caller, dossier_id)
+            row = _find(connection, READ_TO_CHANGE, caller, dossier_id)
             check(if_match, row.version)
             if row.state is not State.DRAFT:
                 raise DossierNotEditable(row.state)
@@ -185,7 +195,7 @@ class DossierService:
             raise Forbidden("Applicants submit; the other steps are a reviewer's.")
 
         def work(connection: Connection) -> DossierOutput:
-            row = _find(connection, caller, dossier_id)
+            row = _find(connection, READ_TO_CHANGE, caller, dossier_id)
             check(if_match, row.version)
             if to not in TRANSITIONS[row.state]:
                 raise TransitionNotAllowed(row.state, to)
@@ -205,7 +215,10 @@ def anonymise(connection: Connection, closed_before: datetime | None) -> int:
         **replacements(Dossier.metadata.tables[Dossier.__tablename__]),
         version=Dossier.version + 1,
     )
-    if closed_before is not None:
+    if closed_before is None:
+        # Keys say who opened which dossier. Those of closed dossiers have expired long since.
+        connection.execute(delete(IdempotencyKey))
+    else:
         statement = statement.where(Dossier.state.in_(CLOSED), Dossier.updated_at < closed_before)
     return connection.execute(statement).rowcount
 
@@ -233,8 +246,10 @@ def _insert(
     return DossierOutput(**values)
 
 
-def _find(connection: Connection, caller: Caller, dossier_id: UUID) -> Row[Any]:
-    row = connection.execute(READ, {"of_id": dossier_id}).one_or_none()
+def _find(
+    connection: Connection, statement: Select[Any], caller: Caller, dossier_id: UUID
+) -> Row[Any]:
+    row = connection.execute(statement, {"of_id": dossier_id}).one_or_none()
     # Somebody else's dossier is not found rather than forbidden: its existence is nobody's business.
     if row is None or (row.owner != caller.subject and REVIEW not in caller.scopes):
         raise DossierNotFound
@@ -245,10 +260,6 @@ def _change(
     connection: Connection, statement: Any, row: Row[Any], values: Mapping[str, Any]
 ) -> DossierOutput:
     changed = connection.execute(
-        statement,
-        {"of_id": row.id, "of_version": row.version, "now": datetime.now(UTC), **values},
-    ).one_or_none()
-    if changed is None:
-        # Somebody else was faster, between our reading and our writing.
-        raise PreconditionFailed
+        statement, {"of_id": row.id, "now": datetime.now(UTC), **values}
+    ).one()
     return DossierOutput.model_validate(changed)
