@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar
 
+from asyncpg import InterfaceError, PostgresError
 from sqlalchemy import Connection, DateTime, Dialect, Engine, MetaData, TypeDecorator, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -145,7 +146,8 @@ class Database:
                 if not (error.connection_invalidated and repeatable()):
                     raise
                 result = await greenlet_spawn(run)
-        except (OSError, PoolTimeoutError) as error:
+        except (OSError, PoolTimeoutError, InterfaceError, PostgresError) as error:
+            # The last two are the driver's own: a new connection died before it was ready for use.
             raise ServiceUnavailable("The database does not answer.") from error
         except DBAPIError as error:
             if _may_recover(error):
