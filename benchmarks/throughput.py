@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -123,7 +124,7 @@ def _table(name: str, seen: Mapping[str, _Seen]) -> Table:
     aim = Aim("read by id, requests/s relative to raw asyncpg", ratio, "≥", READ_AIM)
     return Table(
         name,
-        ["", "requests/s", "p50 ms", "p99 ms", "CPU µs", "× asyncpg", "× by CPU"],
+        ["", "requests/s", "p50 ms", "p99 ms", "CPU µs", "rate ratio", "CPU ratio"],
         rows,
         [aim] if name == READ else [],
     )
@@ -190,8 +191,11 @@ def _ids(service: Service, token: str) -> list[str]:
         f"http://127.0.0.1:{service.port}/api/v1/dossiers?limit=100",
         headers={"Authorization": f"Bearer {token}"},
     )
-    with urllib.request.urlopen(request, timeout=10) as response:
-        return [dossier["id"] for dossier in json.load(response)["items"]]
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return [dossier["id"] for dossier in json.load(response)["items"]]
+    except urllib.error.HTTPError as error:
+        raise load.LoadError(f"The list of dossiers cannot be had: {error.read()!r}") from error
 
 
 def _operations(ids: Sequence[str], tokens: Sequence[str]) -> list[_Operation]:
