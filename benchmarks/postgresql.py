@@ -22,13 +22,7 @@ OPTIONS = ("-c", "fsync=off", "-c", "synchronous_commit=off")
 
 
 class NoPostgreSQLError(Exception):
-    """No PostgreSQL can be had here."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(
-            "The benchmark needs PostgreSQL: set AMORCE_POSTGRESQL_URL, or install its server "
-            f"(Debian: apt-get install postgresql), or start Docker ({reason})."
-        )
+    """No PostgreSQL can be had here; the message says what to do."""
 
 
 @contextmanager
@@ -43,7 +37,9 @@ def database() -> Iterator[str]:
         try:
             asyncio.run(_execute(url, f"CREATE DATABASE {name}"))
         except (OSError, asyncpg.PostgresError) as error:
-            raise NoPostgreSQLError(f"AMORCE_POSTGRESQL_URL fails: {error}") from error
+            raise NoPostgreSQLError(
+                f"AMORCE_POSTGRESQL_URL must name a server that lets us create a database: {error}"
+            ) from error
         try:
             yield urlsplit(url)._replace(path=f"/{name}").geturl()
         finally:
@@ -116,7 +112,11 @@ def _container() -> Iterator[str]:
         container.with_command(["postgres", *OPTIONS]).start()
     # Docker's client raises what it likes.
     except Exception as error:
-        raise NoPostgreSQLError(f"Docker: {str(error).splitlines()[0][:200]}") from error
+        raise NoPostgreSQLError(
+            "The benchmark needs PostgreSQL: set AMORCE_POSTGRESQL_URL, or install its server "
+            "(Debian: apt-get install postgresql), or let Docker have POSTGRES_IMAGE "
+            f"({str(error).splitlines()[0]})."
+        ) from error
     try:
         yield container.get_connection_url()
     finally:

@@ -18,6 +18,19 @@ IMPORTS = (
 )
 
 
+def imported_megabytes(application: Application) -> float:
+    """Answer the resident memory of a Python that imports the same and does nothing, in MB."""
+    code = f"{IMPORTS}; import resource as r; print(r.getrusage(r.RUSAGE_SELF).ru_maxrss)"
+    done = subprocess.run(
+        [application.python, "-c", code],
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return int(done.stdout) * 1024 / 1e6
+
+
 def measure(
     application: Application, environment: Mapping[str, str], log: Path, rounds: int
 ) -> Table:

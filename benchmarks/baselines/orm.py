@@ -13,7 +13,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from .schema import Dossier, Limit, NewDossier
 
-engine = create_async_engine(os.environ["DATABASE_URL"].replace("://", "+asyncpg://", 1))
+ADDRESS = os.environ["DATABASE_URL"].partition("://")[2]
+engine = create_async_engine(f"postgresql+asyncpg://{ADDRESS}")
 sessions = async_sessionmaker(engine, expire_on_commit=False)
 app = FastAPI()
 
