@@ -78,13 +78,14 @@ class Database:
         self._timeout = settings.database_timeout
         self._engine = create_engine(settings)
         self._reads: Engine = self._engine.sync_engine
-        self._sqlite = self._reads.dialect.name == "sqlite"
-        # The same pool: a connection is in AUTOCOMMIT again when it comes back.
-        self._writes: Engine = (
-            self._reads
-            if self._sqlite
-            else self._reads.execution_options(isolation_level="READ COMMITTED")
-        )
+        if self._reads.dialect.name == "sqlite":
+            self._writes = self._reads
+            # A plain BEGIN takes the lock at the first write, and fails if that is too late.
+            self._opening = ["BEGIN IMMEDIATE"]
+        else:
+            # The same pool: a connection is in AUTOCOMMIT again when it comes back.
+            self._writes = self._reads.execution_options(isolation_level="READ COMMITTED")
+            self._opening = []
         # SQLAlchemy's pool lets a newcomer overtake those who wait, so that some wait for seconds.
         # This queue is first come, first served, and the pool behind it makes nobody wait.
         self._turns = asyncio.Semaphore(settings.database_pool_size)
@@ -120,9 +121,8 @@ class Database:
         def run() -> T:
             nonlocal committing
             with self._writes.connect() as connection:
-                if self._sqlite:
-                    # SQLite's own BEGIN takes the lock at the first write, and fails if it is late.
-                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                for statement in self._opening:
+                    connection.exec_driver_sql(statement)
                 result = work(connection)
                 committing = True
                 connection.commit()
