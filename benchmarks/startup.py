@@ -14,7 +14,7 @@ AIM = 1.5
 #: What a service of this kind imports whatever it does: the floor of its start.
 IMPORTS = (
     "import asyncpg, fastapi, httptools, jwt, prometheus_client, pydantic_settings, "
-    "sqlalchemy.ext.asyncio, uvicorn, uvloop"
+    "sqlalchemy.dialects.postgresql.asyncpg, uvicorn, uvloop"
 )
 
 
