@@ -12,11 +12,18 @@ from time import monotonic
 from typing import Any, NamedTuple, TypeVar
 
 from asyncpg import InterfaceError, PostgresError
-from sqlalchemy import Connection, DateTime, Dialect, Engine, MetaData, TypeDecorator, event
+from sqlalchemy import (
+    Connection,
+    DateTime,
+    Dialect,
+    Engine,
+    MetaData,
+    TypeDecorator,
+    create_engine,
+    event,
+)
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.util import greenlet_spawn
 
 from . import SERVICE
@@ -31,18 +38,16 @@ T = TypeVar("T")
 Work = Callable[[Connection], T]
 
 
-class Base(DeclarativeBase):
-    """What every table descends from; constraints have names, so that migrations can drop them."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(column_0_label)s",
-            "uq": "uq_%(table_name)s_%(column_0_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
+#: Every table joins it; constraints have names, so that migrations can drop them.
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
 
 
 class _SqliteUtc(TypeDecorator[datetime]):
@@ -76,8 +81,7 @@ class Database:
 
     def __init__(self, settings: Settings) -> None:
         self._timeout = settings.database_timeout
-        self._engine = create_engine(settings)
-        self._reads: Engine = self._engine.sync_engine
+        self._reads = _engine(settings)
         if self._reads.dialect.name == "sqlite":
             self._writes = self._reads
             # A plain BEGIN takes the lock at the first write, and fails if that is too late.
@@ -165,14 +169,18 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._engine.dispose()
+        await greenlet_spawn(self._reads.dispose)
 
 
-def create_engine(settings: Settings) -> AsyncEngine:
-    """Answer an engine for the database that the settings name; it connects at first use."""
+def _engine(settings: Settings) -> Engine:
+    """An engine that connects at first use.
+
+    Its driver is asynchronous, so it is used in a greenlet. SQLAlchemy's own asynchronous engine
+    wraps this same one, makes a greenlet for each step, and brings the ORM into memory.
+    """
     url = settings.sqlalchemy_url
     if url.get_backend_name() == "sqlite":
-        engine = create_async_engine(
+        engine = create_engine(
             url,
             pool_size=settings.database_pool_size,
             max_overflow=0,
@@ -180,9 +188,9 @@ def create_engine(settings: Settings) -> AsyncEngine:
             # None: the driver begins no transaction of its own; `Database.write` does.
             connect_args={"isolation_level": None, "timeout": settings.database_timeout},
         )
-        event.listen(engine.sync_engine, "connect", _configure_sqlite)
+        event.listen(engine, "connect", _configure_sqlite)
         return engine
-    return create_async_engine(
+    return create_engine(
         url,
         pool_size=settings.database_pool_size,
         max_overflow=0,

@@ -14,12 +14,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from fastapi import Header
-from sqlalchemy import Connection, String, bindparam, delete, select
+from sqlalchemy import Column, Connection, String, Table, bindparam, delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Mapped, mapped_column
 
-from .database import Base, Database, UtcDateTime
+from .database import Database, UtcDateTime, metadata
 from .personal_data import personal
 from .problems import Problem, ServiceUnavailable
 
@@ -48,34 +47,35 @@ class KeyReused(Problem):
         super().__init__("Send this request with a new Idempotency-Key.")
 
 
-class IdempotencyKey(Base):
-    """A request that was done, until its key expires."""
-
-    __tablename__ = "idempotency_keys"
-
-    caller: Mapped[str] = mapped_column(
+#: The requests that were done, until their keys expire.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column(
+        "caller",
         String(255),
         primary_key=True,
         info=personal("account", "to tell apart two callers with the same key", "anonymised"),
-    )
-    key: Mapped[str] = mapped_column(String(255), primary_key=True)
-    fingerprint: Mapped[str] = mapped_column(String(64))
-    receipt: Mapped[str] = mapped_column(String(255))
-    expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
-
+    ),
+    Column("key", String(255), primary_key=True),
+    Column("fingerprint", String(64), nullable=False),
+    Column("receipt", String(255), nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False, index=True),
+)
 
 # SQLite understands PostgreSQL's `ON CONFLICT`. A concurrent request with the same key waits here
 # until the first one has committed.
-CLAIM = insert(IdempotencyKey).on_conflict_do_nothing()
-FIND = select(IdempotencyKey.fingerprint, IdempotencyKey.receipt).where(
-    IdempotencyKey.caller == bindparam("of_caller"), IdempotencyKey.key == bindparam("of_key")
+CLAIM = insert(idempotency_keys).on_conflict_do_nothing()
+FIND = select(idempotency_keys.c.fingerprint, idempotency_keys.c.receipt).where(
+    idempotency_keys.c.caller == bindparam("of_caller"),
+    idempotency_keys.c.key == bindparam("of_key"),
 )
-FORGET = delete(IdempotencyKey).where(
-    IdempotencyKey.caller == bindparam("of_caller"),
-    IdempotencyKey.key == bindparam("of_key"),
-    IdempotencyKey.expires_at < bindparam("now"),
+FORGET = delete(idempotency_keys).where(
+    idempotency_keys.c.caller == bindparam("of_caller"),
+    idempotency_keys.c.key == bindparam("of_key"),
+    idempotency_keys.c.expires_at < bindparam("now"),
 )
-PURGE = delete(IdempotencyKey).where(IdempotencyKey.expires_at < bindparam("now"))
+PURGE = delete(idempotency_keys).where(idempotency_keys.c.expires_at < bindparam("now"))
 
 
 def fingerprint(operation: str, body: str) -> str:

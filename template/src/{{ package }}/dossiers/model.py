@@ -7,10 +7,9 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Enum, Index, String
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import Column, Enum, Index, Integer, String, Table, Uuid
 
-from ..database import Base, UtcDateTime
+from ..database import UtcDateTime, metadata
 from ..personal_data import personal
 
 
@@ -35,18 +34,20 @@ TRANSITIONS: Final = {
 CLOSED: Final = frozenset(state for state, following in TRANSITIONS.items() if not following)
 
 
-class Dossier(Base):
-    """A row of the `dossiers` table."""
-
-    __tablename__ = "dossiers"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    reference: Mapped[str] = mapped_column(String(20), unique=True)
-    owner: Mapped[str] = mapped_column(
-        String(255), info=personal("account", "to show applicants their own dossiers", "anonymised")
-    )
-    subject: Mapped[str] = mapped_column(String(200))
-    state: Mapped[State] = mapped_column(
+dossiers: Final = Table(
+    "dossiers",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("reference", String(20), nullable=False, unique=True),
+    Column(
+        "owner",
+        String(255),
+        nullable=False,
+        info=personal("account", "to show applicants their own dossiers", "anonymised"),
+    ),
+    Column("subject", String(200), nullable=False),
+    Column(
+        "state",
         Enum(
             State,
             name="state",
@@ -54,24 +55,28 @@ class Dossier(Base):
             length=20,
             create_constraint=True,
             values_callable=lambda states: [state.value for state in states],
-        )
-    )
-    applicant_name: Mapped[str] = mapped_column(
-        String(200), info=personal("identity", "to address the applicant", "anonymised")
-    )
-    applicant_email: Mapped[str] = mapped_column(
+        ),
+        nullable=False,
+    ),
+    Column(
+        "applicant_name",
+        String(200),
+        nullable=False,
+        info=personal("identity", "to address the applicant", "anonymised"),
+    ),
+    Column(
+        "applicant_email",
         String(254),
+        nullable=False,
         info=personal("contact", "to reach the applicant", "anonymised@example.invalid"),
-    )
-    version: Mapped[int]
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
-
+    ),
+    Column("version", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
     # The two ways in which a list is read: all of a caller's dossiers, or those in one state.
-    __table_args__ = (
-        Index("ix_dossiers_owner_id", "owner", "id"),
-        Index("ix_dossiers_state_id", "state", "id"),
-    )
+    Index("ix_dossiers_owner_id", "owner", "id"),
+    Index("ix_dossiers_state_id", "state", "id"),
+)
 
 
 def new_id() -> UUID:

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import insert
 
-from .model import TRANSITIONS, Dossier, State, created_at, reference
+from .model import TRANSITIONS, State, created_at, dossiers, reference
 
 GIVEN_NAMES = ["Camille", "Dominique", "Ines", "Jules", "Karim", "Léa", "Maëlys", "Noé", "Zoé"]
 FAMILY_NAMES = ["Bernard", "Diallo", "Garnier", "Le Goff", "Martin", "Nguyen", "Petit", "Roux"]
@@ -53,7 +53,7 @@ def sample_dossiers(count: int = 1000) -> list[dict[str, Any]]:
 def load(connection: Connection) -> int:
     """Insert the sample dossiers that are not there yet, and answer how many that were."""
     return connection.execute(
-        insert(Dossier).values(sample_dossiers()).on_conflict_do_nothing()
+        insert(dossiers).values(sample_dossiers()).on_conflict_do_nothing()
     ).rowcount
 
 

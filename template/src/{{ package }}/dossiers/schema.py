@@ -67,16 +67,17 @@ class DossierInput(BaseModel):
     applicant_email: Email = Field(description="Where the applicant is reached.")
 
 
-class DossierOutput(DossierInput):
-    """A dossier."""
+class DossierOutput(BaseModel):
+    """A dossier. What was accepted once is not judged again: rules change, dossiers stay."""
 
-    model_config = ConfigDict(
-        from_attributes=True, extra="ignore", json_schema_extra={"examples": [EXAMPLE]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     id: UUID
     reference: str = Field(description="What people call it by.")
     state: State
+    subject: str
+    applicant_name: str
+    applicant_email: str
     version: int = Field(ge=1, description="One more after each change; the ETag carries it.")
     created_at: datetime
     updated_at: datetime
