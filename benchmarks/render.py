@@ -60,7 +60,7 @@ def measure(template: Path, work: Path, rounds: int) -> Table:
     ratio, copying = floors[0]
     return Table(
         "Render",
-        ["`copier copy --defaults`", "seconds", "CPU seconds"],
+        ["", "seconds", "CPU seconds"],
         rows,
         [Aim("render, as a command, relative to an empty template", ratio, "≤", AIM)],
         [
