@@ -25,7 +25,7 @@ def commands(document: Path) -> list[str]:
     text = document.read_text(encoding="utf-8")
     blocks = re.findall(r"(?m)^ {4}(\S.*)$", text)
     spans = re.findall(
-        r"`((?:\w+=\S+ )*(?:make |copier copy .|\.venv/bin/amorce |\.ci/run)[^`]*)`", text
+        r"`((?:\w+=\S+ )*(?:make |copier copy \.|\.venv/bin/amorce |\.ci/run)[^`]*)`", text
     )
     starts = ("make ", "copier copy ", ".venv/bin/", "curl", "git ", "cd ", "images/", ".ci/run")
     return [
