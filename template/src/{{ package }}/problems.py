@@ -4,7 +4,8 @@ A problem's `type` is stable: clients may test it. Its `detail` is for a person,
 what the caller sent, a stack trace or SQL.
 """
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, ClassVar
 
@@ -17,6 +18,8 @@ from starlette.exceptions import HTTPException
 from . import SERVICE
 
 MEDIA_TYPE = "application/problem+json"
+
+logger = logging.getLogger(__name__)
 
 
 class Problem(Exception):
@@ -167,7 +170,18 @@ def _described(headers: Mapping[str, str]) -> dict[str, Any]:
 
 async def _problem(_: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
+    if error.status >= ServiceUnavailable.status:
+        # The caller is told what; the operator wants to know why. Types only: texts quote values.
+        fields = {"problem": error.name, "causes": list(_causes(error))}
+        logger.warning(error.detail, extra={"fields": fields})
     return error.response()
+
+
+def _causes(error: BaseException) -> Iterator[str]:
+    cause = error.__cause__
+    while cause is not None:
+        yield type(cause).__name__
+        cause = cause.__cause__
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
