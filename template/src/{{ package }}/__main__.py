@@ -66,8 +66,13 @@ def anonymise(arguments: argparse.Namespace) -> None:
     """Replace personal data, for good."""
     from .dossiers.service import anonymise as anonymise_dossiers
 
+    settings = load()
+    if arguments.all and settings.env != LOCAL and not arguments.force:
+        raise Misuse(
+            f"anonymise --all replaces everybody's data in ENV={settings.env}: add --force to do so"
+        )
     count = _write(
-        load(), lambda connection: anonymise_dossiers(connection, arguments.closed_before)
+        settings, lambda connection: anonymise_dossiers(connection, arguments.closed_before)
     )
     print(f"Anonymised {count} dossiers.")
 
@@ -136,7 +141,9 @@ def parser() -> argparse.ArgumentParser:
     command(serve)
     command(migrate)
     command(load_sample).add_argument("--force", action="store_true", help="outside ENV=local too")
-    which = command(anonymise).add_mutually_exclusive_group(required=True)
+    anonymising = command(anonymise)
+    anonymising.add_argument("--force", action="store_true", help="--all outside ENV=local too")
+    which = anonymising.add_mutually_exclusive_group(required=True)
     which.add_argument("--closed-before", type=_day, metavar="YYYY-MM-DD", help="retention is over")
     which.add_argument("--all", action="store_true", help="to make test data of a copy")
     command(openapi)

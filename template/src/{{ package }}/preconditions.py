@@ -53,6 +53,14 @@ def matches(condition: str, version: int) -> bool:
     return "*" in tags or etag(version) in tags
 
 
+def unchanged(if_none_match: str | None, version: int) -> bool:
+    """Say whether the client has this version already.
+
+    The comparison is weak (RFC 9110, section 13.1.2): a proxy that compresses weakens the tag.
+    """
+    return if_none_match is not None and matches(if_none_match.replace("W/", ""), version)
+
+
 def check(if_match: str | None, version: int) -> None:
     """Refuse a change whose author has not seen the current version.
 

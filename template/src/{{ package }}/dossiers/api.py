@@ -14,7 +14,7 @@ from ..preconditions import (
     PreconditionFailed,
     PreconditionRequired,
     etag,
-    matches,
+    unchanged,
 )
 from ..problems import (
     ContentTooLarge,
@@ -121,7 +121,7 @@ async def read_dossier(
 ) -> Response:
     """Read one dossier; its `ETag` is what a change needs."""
     dossier = await _service(request).read(caller, dossier_id)
-    if if_none_match is not None and matches(if_none_match, dossier.version):
+    if unchanged(if_none_match, dossier.version):
         return Response(status_code=304, headers={"ETag": etag(dossier.version)})
     return _answer(dossier)
 
