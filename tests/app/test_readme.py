@@ -23,6 +23,15 @@ def readme(project: Project) -> list[str]:
     return commands(project.path / "README.md")
 
 
+@pytest.fixture
+def settings(tmp_path: Path) -> dict[str, str]:
+    return {
+        "ENV": "local",
+        "INSECURE_DISABLE_AUTHENTICATION": "true",
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'readme.db'}",
+    }
+
+
 def test_every_command_of_the_readme_is_of_a_kind_that_is_tested(readme: list[str]) -> None:
     assert {command.split()[0] for command in readme} == {"make", "curl", "python"}
 
@@ -36,13 +45,8 @@ def test_every_make_target_of_the_readme_exists(readme: list[str], project: Proj
 
 
 def test_every_request_of_the_readme_is_answered(
-    readme: list[str], project: Project, tmp_path: Path
+    readme: list[str], project: Project, settings: dict[str, str]
 ) -> None:
-    settings = {
-        "ENV": "local",
-        "INSECURE_DISABLE_AUTHENTICATION": "true",
-        "DATABASE_URL": f"sqlite:///{tmp_path / 'readme.db'}",
-    }
     project.command("migrate", **settings)
     project.command("load-sample", **settings)
     requests = [shlex.split(command)[1:] for command in readme if command.startswith("curl")]
@@ -62,13 +66,8 @@ def test_every_request_of_the_readme_is_answered(
 
 
 def test_every_administration_command_of_the_readme_works(
-    readme: list[str], project: Project, tmp_path: Path
+    readme: list[str], project: Project, settings: dict[str, str]
 ) -> None:
-    settings = {
-        "ENV": "local",
-        "INSECURE_DISABLE_AUTHENTICATION": "true",
-        "DATABASE_URL": f"sqlite:///{tmp_path / 'readme.db'}",
-    }
     administration = [command for command in readme if command.startswith("python")]
 
     assert len(administration) == 3
