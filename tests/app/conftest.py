@@ -104,6 +104,20 @@ def _environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(("COV_", "PYTEST_", "MAKE"))}
 
 
+@pytest.fixture
+def engines(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The variables that let a rendered suite use PostgreSQL; none where there is no engine.
+
+    The suite has much to say without one. That it was not run on PostgreSQL is said by the skip of
+    `test_the_rendered_suite_runs_on_postgresql`.
+    """
+    try:
+        url = request.getfixturevalue("postgresql_url")
+    except pytest.skip.Exception:
+        return {}
+    return {"TEST_DATABASE_URL": url, "REQUIRE_ENGINES": "1"}
+
+
 @pytest.fixture(scope="session")
 def project(
     template: Path,  # noqa: F811

@@ -8,7 +8,7 @@ from tests.app.conftest import Project
 
 
 def test_copier_alone_renders_a_project_that_installs_lints_and_passes_its_tests(
-    template: Path, tmp_path: Path, postgresql_url: str
+    template: Path, tmp_path: Path, engines: dict[str, str]
 ) -> None:
     copier = Path(sys.executable).with_name("copier")
     path = tmp_path / "my-app"
@@ -17,6 +17,4 @@ def test_copier_alone_renders_a_project_that_installs_lints_and_passes_its_tests
         [copier, "copy", "--quiet", "--defaults", template, path], check=True, timeout=60
     )
 
-    Project(path, path / ".venv").make(
-        "install", "lint", "test", TEST_DATABASE_URL=postgresql_url, REQUIRE_ENGINES="1"
-    )
+    Project(path, path / ".venv").make("install", "lint", "test", **engines)

@@ -18,11 +18,19 @@ def test_a_rendered_project_lints_and_passes_its_own_tests(
     combination: Combination,
     template: Path,
     application_venv: Path,
-    postgresql_url: str,
+    engines: dict[str, str],
     tmp_path: Path,
 ) -> None:
     path = render(template, tmp_path / "project", combination.answers)
     project = Project(path, application_venv)
 
     project.make("lint")
+    project.make("test", **engines)
+
+
+def test_the_rendered_suite_runs_on_postgresql(project: Project, postgresql_url: str) -> None:
     project.make("test", TEST_DATABASE_URL=postgresql_url, REQUIRE_ENGINES="1")
+
+
+def test_the_rendered_suite_needs_no_engine(project: Project) -> None:
+    project.make("test", DOCKER_HOST="unix:///nowhere/docker.sock")

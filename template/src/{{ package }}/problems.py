@@ -114,6 +114,15 @@ class ProblemDocument(BaseModel):
     detail: str = Field(description="What happened this time.")
 
 
+_explanations: dict[str, str] = {}
+
+
+def explained(pattern: str, sentence: str) -> str:
+    """Answer `pattern`; whoever sends what does not match it is told `sentence` instead of it."""
+    _explanations[pattern] = sentence
+    return pattern
+
+
 def problem_type(name: str) -> str:
     """Answer the URN that identifies a kind of problem (RFC 9457, section 3.1.1)."""
     return f"urn:problem-type:{SERVICE}:{name}"
@@ -212,7 +221,7 @@ async def _validation_error(_: Request, error: Exception) -> Response:
     details = [
         {
             "location": [_printable(part) for part in item["loc"]],
-            "detail": item["msg"].removeprefix("Value error, "),
+            "detail": _explanations.get(item.get("ctx", {}).get("pattern"), item["msg"]),
         }
         for item in errors[:20]
     ]

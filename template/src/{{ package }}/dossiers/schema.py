@@ -1,44 +1,28 @@
 """What the API takes and gives: the words of the OpenAPI document."""
 
-import re
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from ..problems import explained
 from .model import State
 
 # One line of text that is not blank. Control characters are refused: PostgreSQL cannot store NUL,
 # and line breaks in a subject end up in mail headers.
-TEXT_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+TEXT_PATTERN = explained(
+    r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+    "Write one line of text, without control characters.",
+)
 # As browsers check it: https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address
-EMAIL_PATTERN = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$"
-# JSON can write half of a character ("\\ud800"), which is no text and which no database stores.
-LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+EMAIL_PATTERN = explained(
+    r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$",
+    "Write an e-mail address such as name@example.org.",
+)
 
-
-def _matching(pattern: str, otherwise: str) -> AfterValidator:
-    """Refuse what does not match, with a sentence instead of the pattern."""
-
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value) or LONE_SURROGATE.search(value):
-            raise ValueError(otherwise)
-        return value
-
-    return AfterValidator(check)
-
-
-Line = Annotated[
-    str,
-    _matching(TEXT_PATTERN, "Write one line of text, without control characters."),
-    Field(min_length=1, max_length=200, json_schema_extra={"pattern": TEXT_PATTERN}),
-]
-Email = Annotated[
-    str,
-    _matching(EMAIL_PATTERN, "Write an e-mail address such as name@example.org."),
-    Field(max_length=254, json_schema_extra={"pattern": EMAIL_PATTERN}),
-]
+Line = Annotated[str, Field(min_length=1, max_length=200, pattern=TEXT_PATTERN)]
+Email = Annotated[str, Field(max_length=254, pattern=EMAIL_PATTERN)]
 
 EXAMPLE_INPUT: dict[str, JsonValue] = {
     "subject": "Renewal of an identity card",
