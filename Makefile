@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # One installation for each content of the lock file.
 STAMP := $(VENV)/.installed-$(shell cksum < requirements.lock | cut -d ' ' -f 1)
 
-.PHONY: help demo demo-check test lint format bench lock clean
+.PHONY: help demo demo-check images test lint format bench lock clean
 
 help: ## This list
 	awk -F ': .*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -17,6 +17,9 @@ demo: $(STAMP) ## Render the template, start the service on PORT (8080) and say 
 
 demo-check: $(STAMP) ## The same, then ask every documented operation and stop
 	$(BIN)/python tools/demo.py check $(if $(DEMO),--directory $(DEMO))
+
+images: ## Build base images from Debian packages, where no container registry answers
+	for name in python-builder python-runtime postgresql; do images/$$name/build || exit 1; done
 
 test: $(STAMP) ## The whole test suite; AMORCE_REQUIRE_ENGINES=1 forbids skipping for want of an engine
 	$(BIN)/python -m pytest -n auto --dist loadgroup

@@ -45,6 +45,7 @@ def test_help_lists_every_target(repository: Path) -> None:
         "help",
         "demo",
         "demo-check",
+        "images",
         "test",
         "lint",
         "format",
