@@ -33,7 +33,7 @@ def settings(tmp_path: Path) -> dict[str, str]:
 
 
 def test_every_command_of_the_readme_is_of_a_kind_that_is_tested(readme: list[str]) -> None:
-    assert {command.split()[0] for command in readme} == {"make", "curl", "python"}
+    assert {command.split()[0] for command in readme} == {"make", "curl", "python", "docker"}
 
 
 def test_every_make_target_of_the_readme_exists(readme: list[str], project: Project) -> None:
