@@ -85,7 +85,7 @@ def test_every_builder_makes_the_same_layers_as_make(
     name: str,
 ) -> None:
     """Without its cache, and so at another time of day; with authorities that `make` had not."""
-    authorities = project.path / "build" / "ca-bundle.crt"
+    authorities = project.path / "ca-bundle.crt"
     authorities.write_bytes(Path(certifi.where()).read_bytes())
     tag = f"{name}:{uuid.uuid4().hex[:8]}"
     arguments = [word for pair in bases.items() for word in ("--build-arg", "=".join(pair))]
@@ -93,6 +93,19 @@ def test_every_builder_makes_the_same_layers_as_make(
     docker("build", "--no-cache", *arguments, "--tag", tag, str(project.path), **builder)
 
     assert layers(tag) == layers(image)
+
+
+def test_without_wheels_a_build_asks_the_index_that_it_is_told(
+    project: Project, bases: Mapping[str, str], builder: Mapping[str, str], tmp_path: Path
+) -> None:
+    """As in a pipeline's fresh clone: nothing but what is committed."""
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", project.path, clone], check=True)
+    nobody = {**bases, "PIP_INDEX_URL": "http://127.0.0.1:9/simple"}
+    arguments = [word for pair in nobody.items() for word in ("--build-arg", "=".join(pair))]
+
+    with pytest.raises(AssertionError, match="No matching distribution found"):
+        docker("build", "--no-cache", *arguments, str(clone), **builder)
 
 
 def test_it_holds_no_shell_no_package_manager_and_nothing_of_the_build(
