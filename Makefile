@@ -6,6 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # One installation for each content of the lock file.
 STAMP := $(VENV)/.installed-$(shell cksum < requirements.lock | cut -d ' ' -f 1)
+PROGRAMS := $(STAMP)-$(shell cksum < requirements-programs.lock | cut -d ' ' -f 1)
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+    --no-emit-index-url --custom-compile-command "make lock"
 
 .PHONY: help demo demo-check images test lint format bench lock clean
 
@@ -21,10 +24,10 @@ demo-check: $(STAMP) ## The same, then ask every documented operation and stop
 images: ## Build base images from Debian packages, where no container registry answers
 	for name in python-builder python-runtime postgresql; do images/$$name/build || exit 1; done
 
-test: $(STAMP) ## The whole test suite; AMORCE_REQUIRE_ENGINES=1 forbids skipping for want of an engine
+test: $(PROGRAMS) ## The whole test suite; AMORCE_REQUIRE_ENGINES=1 forbids skipping for want of an engine
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 
-lint: $(STAMP) ## Format, lint, types, YAML, shell and the spelling of EXI identifiers
+lint: $(PROGRAMS) ## Format, lint, types, YAML, shell and the spelling of EXI identifiers
 	$(BIN)/ruff format --check --quiet . || { echo "Run 'make format' to mend the layout."; exit 1; }
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy --no-error-summary
@@ -36,12 +39,12 @@ lint: $(STAMP) ## Format, lint, types, YAML, shell and the spelling of EXI ident
 format: $(STAMP) ## Mend the layout and what ruff can mend by itself
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
-bench: $(STAMP) ## Measure, see benchmarks/
+bench: $(PROGRAMS) ## Measure, see benchmarks/
 	$(BIN)/python -m benchmarks
 
-lock: $(STAMP) ## Compile requirements.lock again, with the newest versions allowed
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
-	    --no-emit-index-url --custom-compile-command "make lock" requirements.in -o requirements.lock
+lock: $(STAMP) ## Compile the lock files again, with the newest versions allowed
+	$(COMPILE) requirements.in -o requirements.lock
+	$(COMPILE) --constraint requirements.lock requirements-programs.in -o requirements-programs.lock
 
 clean: ## Remove the virtual environment and everything that was built
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -59,4 +62,9 @@ $(STAMP):
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+$(PROGRAMS): $(STAMP)
+	echo "Installing the programs that the tests run..."
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-programs.lock
 	touch $@

@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def fresh(repository: Path, tmp_path: Path) -> Path:
-    for name in ("Makefile", "requirements.lock"):
+    for name in ("Makefile", "requirements.lock", "requirements-programs.lock"):
         shutil.copy(repository / name, tmp_path)
     return tmp_path
 
