@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from . import DESCRIPTION, SERVICE, __version__
-from .settings import LOCAL, ConfigurationError, Settings, load
+from .settings import LOCAL, ConfigurationError, DatabaseSettings, Settings, load, load_database
 
 #: Exit codes: the work failed; the command or the configuration is wrong; Ctrl-C, as shells say it.
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
@@ -44,7 +44,7 @@ def migrate(_: argparse.Namespace) -> None:
     """Bring the database's schema to what this version needs."""
     from .migrations import SCHEMA_VERSION, upgrade
 
-    settings = load()
+    settings = load_database()
     with _database_errors():
         upgrade(settings)
     print(f"The schema is at {SCHEMA_VERSION}.")
@@ -54,7 +54,7 @@ def load_sample(arguments: argparse.Namespace) -> None:
     """Load 1,000 invented dossiers."""
     from .dossiers.sample import load as load_dossiers
 
-    settings = load()
+    settings = load_database()
     if settings.env != LOCAL and not arguments.force:
         raise Misuse(
             f"load-sample fills ENV={settings.env} with invented data: add --force to do so"
@@ -66,7 +66,7 @@ def anonymise(arguments: argparse.Namespace) -> None:
     """Replace personal data, for good."""
     from .dossiers.service import anonymise as anonymise_dossiers
 
-    settings = load()
+    settings = load_database()
     if arguments.all and settings.env != LOCAL and not arguments.force:
         raise Misuse(
             f"anonymise --all replaces everybody's data in ENV={settings.env}: add --force to do so"
@@ -92,7 +92,7 @@ def check_config(_: argparse.Namespace) -> None:
         print(f"{name}={value}")
 
 
-def _write(settings: Settings, work: Callable[[Connection], int]) -> int:
+def _write(settings: DatabaseSettings, work: Callable[[Connection], int]) -> int:
     from .database import Database
 
     async def run() -> int:

@@ -28,7 +28,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from . import SERVICE
 from .problems import ServiceUnavailable
-from .settings import Settings
+from .settings import DatabaseSettings
 
 #: PostgreSQL's errors that time may mend: connection, resources, operator, read-only after a
 #: failover (https://www.postgresql.org/docs/current/errcodes-appendix.html).
@@ -79,7 +79,7 @@ class Database:
         settings: the URL, the size of the pool and the time limits.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: DatabaseSettings) -> None:
         self._timeout = settings.database_timeout
         self._reads = _engine(settings)
         if self._reads.dialect.name == "sqlite":
@@ -172,7 +172,7 @@ class Database:
         await greenlet_spawn(self._reads.dispose)
 
 
-def _engine(settings: Settings) -> Engine:
+def _engine(settings: DatabaseSettings) -> Engine:
     """An engine that connects at first use.
 
     Its driver is asynchronous, so it is used in a greenlet. SQLAlchemy's own asynchronous engine

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..settings import Settings
+from ..settings import DatabaseSettings
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -14,7 +14,7 @@ SCHEMA_VERSION = "0001"
 ADVISORY_LOCK = 7_303_014
 
 
-def configuration(settings: Settings) -> "Config":
+def configuration(settings: DatabaseSettings) -> "Config":
     """Answer what Alembic's commands need to know.
 
     Args:
@@ -29,7 +29,7 @@ def configuration(settings: Settings) -> "Config":
     return config
 
 
-def upgrade(settings: Settings) -> None:
+def upgrade(settings: DatabaseSettings) -> None:
     """Bring the schema to the newest step; nothing happens where it is there already.
 
     Args:
