@@ -2,7 +2,9 @@
 
 At SIGTERM a pod is taken out of the Service's endpoints while requests still arrive. So the server
 first says that it is not ready and goes on serving (`DRAIN_SECONDS`), then accepts nothing more,
-finishes what is in flight (`SHUTDOWN_TIMEOUT`), and last closes the database's connections. This
+finishes what is in flight (`SHUTDOWN_TIMEOUT`), and last closes the database's connections. Each
+answer of the drain ends its connection, so that a client which keeps one opens the next elsewhere:
+an idle connection that the server closes at the end may have a request on its way. This
 needs no `preStop` hook, which would need a shell in the image; the pod's grace period must be
 longer than both together.
 """
@@ -29,6 +31,10 @@ HEAD_SECONDS: Final = 10
 #: How long a refused client may go on sending. Closing at once would reset the connection, and the
 #: client would see that instead of the refusal.
 LINGER_SECONDS: Final = 2
+#: How long an idle connection is kept. Longer than an Ingress keeps it (nginx: 60 s), because a
+#: request that crosses the close on its way is lost: the side that sends must close first.
+KEEP_ALIVE_SECONDS: Final = 75
+CLOSE: Final = (b"connection", b"close")
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +71,9 @@ class Server(uvicorn.Server):
         health = self._service.state.health
         if sig == signal.SIGTERM and self.started and not health.draining:
             health.draining = True
+            # Uvicorn makes the second list anew from the first, once a second.
+            self.config.encoded_headers.append(CLOSE)
+            self.server_state.default_headers = [*self.server_state.default_headers, CLOSE]
             loop = asyncio.get_running_loop()
             # A signal handler may interrupt the loop anywhere: it must not touch its timers.
             loop.call_soon_threadsafe(loop.call_later, self._drain_seconds, self._stop)
@@ -144,7 +153,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         response = problem.response()
-        headers = [*response.raw_headers, *HEADERS, (b"connection", b"close")]
+        headers = [*response.raw_headers, *HEADERS, CLOSE]
         lines = [STATUS_LINE[response.status_code]]
         lines += [name + b": " + value + b"\r\n" for name, value in headers]
         self.transport.write(b"".join([*lines, b"\r\n", bytes(response.body)]))
@@ -178,6 +187,7 @@ def serve(app: FastAPI, settings: Settings) -> None:
         access_log=False,
         log_config=None,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=settings.shutdown_timeout,
     )
     with _listen(settings.host, settings.port) as listener:
