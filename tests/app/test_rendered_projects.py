@@ -21,7 +21,7 @@ def test_a_rendered_project_lints_and_passes_its_own_tests(
     engines: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    path = render(template, tmp_path / "project", combination.answers)
+    path = render(template, tmp_path / "project", combination.with_code().answers)
     project = Project(path, application_venv)
 
     project.make("lint")

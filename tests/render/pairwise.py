@@ -6,7 +6,7 @@ be, and which environments they have.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,18 @@ class Combination:
         return f"{self.number:02}-{self.values['text']}-{self.values['licence']}"
 
     @property
+    def has_code(self) -> bool:
+        """Whether it renders the application, not the deployment files alone."""
+        return (self.values["layout"], self.values["this_repository"]) != (
+            "split",
+            "infrastructure",
+        )
+
+    def with_code(self) -> "Combination":
+        """The same answers, for the repository that holds the application."""
+        return replace(self, values=self.values | {"this_repository": "application"})
+
+    @property
     def texts(self) -> dict[str, str]:
         """The free-text answers: each text takes its turn in each question."""
         names = list(TEXTS)
@@ -101,6 +113,8 @@ class Combination:
             for question, value in self.values.items()
             if question not in ("text", "names", "environments")
         }
+        if self.values["layout"] == "monorepo":
+            del choices["this_repository"]  # not asked, and so not kept
         names = _names(self.values["names"], self.values["layout"], max(map(len, environments)))
         return {**self.texts, **names, **choices, "environments": environments}
 
@@ -119,7 +133,7 @@ def _names(family: str, layout: str, environment: int) -> dict[str, str]:
         "repository": deployed,
         "package": "a_package_name_of_thirty_chars",
         "contact": "o_" + "a" * 60 + "+1@" + "b" * 60 + "." + "c" * 63 + "." + "d" * 60 + ".fr",
-        "public_host": "0" * 63 + "." + "a-" * 31 + "b." + "c" * 63 + "." + "d" * 61,
+        "public_host": "0" * 51 + "." + "a-" * 31 + "b." + "c" * 63 + "." + "d" * 61,
     }
     if layout == "split":
         names |= {"repository": "a-repository-of-20ch", "infrastructure_repository": deployed}

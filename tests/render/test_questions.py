@@ -53,7 +53,8 @@ TOO_LONG = (
 )
 HOST = (
     "Write a DNS name such as dossiers.example.org: lower-case letters, digits, dots and hyphens, "
-    "at most 63 characters between dots and 253 in all, no scheme, no port, no path."
+    "at most 51 characters before the first dot, 63 between dots and 241 in all, no scheme, no "
+    "port, no path."
 )
 COMPUTED = "Leave it out of your answers, it is computed."
 
@@ -124,6 +125,9 @@ REFUSED = [
     ),
     Refused("layout", "monorepo", CROWDED, {"project": TWENTY, "repository": TWENTY}),
     Refused("layout", "both", "'both' is not in ['monorepo', 'split']"),
+    Refused(
+        "this_repository", "both", "'both' is not in ['application', 'infrastructure']", SPLIT
+    ),
     *(
         Refused("environments", answer, MAPPING)
         for answer in (
@@ -165,7 +169,8 @@ REFUSED = [
         for answer in (
             "", "https://example.org", "example.org:443", "example.org/api", "Example.org",
             "exämple.org", "a_b.example.org", "-a.example.org", "a-.example.org", "a..b",
-            "example.org.", "10.0.0.1", "a" * 64 + ".org", "a." * 126 + "fr", "example.org\n", 5,
+            "example.org.", "10.0.0.1", "a" * 52 + ".org", "a." + "b" * 64 + ".org",
+            "a." * 120 + "fr", "example.org\n", 5,
         )
     ),
     Refused(
@@ -176,7 +181,8 @@ REFUSED = [
     *(
         Refused(name, "x", COMPUTED)
         for name in ("reserved_modules", "deployed_repository", "name_as_python", "name_as_json",
-                     "owning_team_as_markdown", "licence_expression")
+                     "owning_team_as_markdown", "licence_expression", "resource_name",
+                     "database_secret", "has_code", "has_deployment", "hosts")
     ),
 ]  # fmt: skip
 
@@ -198,8 +204,8 @@ ACCEPTED: list[dict[str, Any]] = [
     {"environments": {"ab": "dev"}, "repository": TWENTY, "project": TWENTY[1:]},
     {"environments": {f"dev{number}": "dev" for number in range(8)}},
     {"public_host": "localhost"},
-    {"public_host": "0" * 63 + ".a-b.fr"},
-    {"public_host": "a." * 125 + "abc"},
+    {"public_host": "0" * 51 + ".a-b." + "c" * 63 + ".fr"},
+    {"public_host": "a." * 119 + "abc"},
 ]
 
 
