@@ -10,16 +10,22 @@ PROGRAMS := $(STAMP)-$(shell cksum < requirements-programs.lock | cut -d ' ' -f 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
     --no-emit-index-url --custom-compile-command "make lock"
 
-.PHONY: help demo demo-check images test lint format bench lock clean
+.PHONY: help demo demo-check demo-container down images test lint format bench lock clean
 
 help: ## This list
-	awk -F ': .*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	awk -F ': .*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 demo: $(STAMP) ## Render the template, start the service on PORT (8080) and say what to try
 	$(BIN)/python tools/demo.py serve $(if $(DEMO),--directory $(DEMO))
 
 demo-check: $(STAMP) ## The same, then ask every documented operation and stop
 	$(BIN)/python tools/demo.py check $(if $(DEMO),--directory $(DEMO))
+
+demo-container: $(STAMP) ## Render, build the image, run it with PostgreSQL on PORT (8080); Docker or Podman
+	$(BIN)/python tools/demo_container.py up $(if $(DEMO),--directory $(DEMO))
+
+down: $(STAMP) ## Remove what demo-container made
+	$(BIN)/python tools/demo_container.py down $(if $(DEMO),--directory $(DEMO))
 
 images: ## Build base images from Debian packages, where no container registry answers
 	for name in python-builder python-runtime postgresql; do images/$$name/build || exit 1; done

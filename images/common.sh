@@ -8,14 +8,16 @@ export SOURCE_DATE_EPOCH
 
 images=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 
-for tool in mmdebstrap docker python3; do
+engine=${CONTAINER_ENGINE:-docker}
+
+for tool in mmdebstrap "$engine" python3; do
     if ! command -v "$tool" >/dev/null; then
         echo "$tool is missing: install it (apt-get install mmdebstrap docker.io python3)." >&2
         exit 1
     fi
 done
-if ! docker version >/dev/null 2>&1; then
-    echo "No Docker engine answers: start it, or ask to be allowed to use it (group docker)." >&2
+if ! "$engine" ps --quiet >/dev/null 2>&1; then
+    echo "$engine does not answer: start its engine, or ask to be allowed to use it (group docker)." >&2
     exit 1
 fi
 
@@ -27,6 +29,6 @@ trap 'exit 143' TERM
 # load_image TAG CONFIG: $work/rootfs.tar becomes an image of the engine.
 load_image() {
     "$images/archive" "$work/rootfs.tar" "$1" "$work/image.tar" --config "$2"
-    docker load --quiet --input "$work/image.tar" >/dev/null
+    "$engine" load --quiet --input "$work/image.tar" >/dev/null
     echo "$1"
 }

@@ -25,6 +25,8 @@ sys.path.insert(0, str(ROOT))
 from tools.contract import check_contract  # noqa: E402
 
 PACKAGE = "dossiers_api"
+#: What of a project is slow to have again: its virtual environment, and its image's wheels.
+DOWNLOADS = (".venv", "wheels")
 READY_SECONDS = 60
 STOP_SECONDS = 20
 
@@ -58,17 +60,19 @@ def free_port(command: str) -> int:
 
 
 def render(project: Path) -> None:
-    """Render the checkout with its defaults, keeping the virtual environment of an earlier run."""
-    venv, kept = project / ".venv", project.with_suffix(".venv")
-    if venv.exists():
-        shutil.rmtree(kept, ignore_errors=True)
-        venv.rename(kept)
+    """Render the checkout with its defaults, keeping what an earlier run has downloaded."""
+    kept = {project / name: project.with_suffix(f".{name.lstrip('.')}") for name in DOWNLOADS}
+    for path, aside in kept.items():
+        if path.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
     shutil.rmtree(project, ignore_errors=True)
     amorce = str(Path(sys.executable).with_name("amorce"))
     command = [amorce, "new", str(project), "--defaults", "--vcs-ref=HEAD", f"--template={ROOT}"]
     run(command, ROOT, project.with_suffix(".log"))
-    if kept.exists():
-        kept.rename(venv)
+    for path, aside in kept.items():
+        if aside.exists():
+            aside.rename(path)
 
 
 def run(command: list[str], directory: Path, log: Path, **settings: str) -> None:
@@ -160,20 +164,26 @@ def wait_until_ready(address: str, process: subprocess.Popen[bytes], log: Path) 
     raise DemoError(f"The service was not ready within {READY_SECONDS} s:\n{tail(log)}")
 
 
-def invitation(address: str, project: Path) -> str:
-    """Return what to try next, with identifiers that exist."""
+def to_try(address: str) -> str:
+    """Return requests to try, with identifiers that exist."""
     dossiers = f"{address}/api/v1/dossiers"
-    first = httpx.get(dossiers, params={"limit": 1}).json()["items"][0]["id"]
+    first = httpx.get(dossiers, params={"limit": 1}, trust_env=False).json()["items"][0]["id"]
     example = (
         '{"subject": "Parking permit", "applicant_name": "Ada Lovelace", '
         '"applicant_email": "ada@example.org"}'
     )
+    return f"""\
+  curl -fsS '{dossiers}?state=submitted&limit=3'
+  curl -fsS -i {dossiers}/{first}
+  curl -fsS {dossiers} -H 'Content-Type: application/json' -d '{example}'"""
+
+
+def invitation(address: str, project: Path) -> str:
+    """Return what to try next."""
     return f"""
 The service answers on {address}, with 1,000 invented dossiers. Try in another terminal:
 
-  curl -fsS '{dossiers}?state=submitted&limit=3'
-  curl -fsS -i {dossiers}/{first}
-  curl -fsS {dossiers} -H 'Content-Type: application/json' -d '{example}'
+{to_try(address)}
 
 Its code is in {project}, its log in {project.with_suffix(".log")}.
 Ctrl-C stops it.

@@ -45,6 +45,8 @@ def test_help_lists_every_target(repository: Path) -> None:
         "help",
         "demo",
         "demo-check",
+        "demo-container",
+        "down",
         "images",
         "test",
         "lint",
