@@ -23,6 +23,8 @@ from tests.render.inspection import faults
         ("a.yml", "x: [\n", "cannot be parsed"),
         ("a.yaml", "x: {{ name }}\n", "cannot be parsed"),
         ("ci.yml", "x: ${{ matrix.x }}{% x\n", "leftover template syntax"),
+        ("deploy/observability/a.json", '{"x": "{{ name }}"}\n', "leftover template syntax"),
+        ("deploy/observability/a.yaml.tpl", "x: {{ $labels.pod }}\n", "leftover template syntax"),
         ("a.txt", "x \n", "trailing blanks in line 1"),
         ("a.txt", "x\t\ny\n", "trailing blanks in line 1"),
         ("a.txt", "x\n\n\ny\n", "doubled blank line after line 1"),
@@ -38,7 +40,9 @@ from tests.render.inspection import faults
     ],
 )
 def test_a_fault_is_found(tmp_path: Path, name: str, content: str, fault: str) -> None:
-    (tmp_path / name).write_bytes(content.encode())
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode())
     assert any(fault in found for found in faults(tmp_path))
 
 
@@ -54,6 +58,8 @@ def test_bytes_that_are_no_text_are_found(tmp_path: Path) -> None:
         ("a.py", 'x = f"{y:.1%}"\n'),
         ("__init__.py", ""),
         ("a.json", '{"a": {"b": {}}}\n'),
+        ("deploy/observability/a.json", '{"legendFormat": "{{pod}}"}\n'),
+        ("deploy/observability/a.yaml.tpl", "summary: {{`{{ $labels.pod }}`}}\n"),
         (".github/workflows/ci.yml", "run: echo ${{ matrix.python }}\n"),
         ("Makefile", "x:\n\techo $${#y}\n"),
     ],
