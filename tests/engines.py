@@ -1,6 +1,7 @@
 """What a test may need beyond Python: an engine that is there, or a skip that says its name."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -24,6 +25,18 @@ def require_engine(name: str, reason: str) -> NoReturn:
     if os.environ.get("AMORCE_REQUIRE_ENGINES") == "1":
         pytest.fail(f"{message} (AMORCE_REQUIRE_ENGINES=1 forbids skipping)", pytrace=False)
     pytest.skip(message)
+
+
+def require_program(name: str, package: str) -> str:
+    """Require a program on PATH and return where it is.
+
+    Args:
+        name: What is typed.
+        package: Debian's package of it.
+    """
+    if found := shutil.which(name):
+        return found
+    return require_engine(name, f"it is not on PATH (Debian: apt-get install {package})")
 
 
 def require_docker() -> None:

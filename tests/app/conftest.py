@@ -16,7 +16,7 @@ from tests.render.conftest import nobodys_settings, template  # noqa: F401  (fix
 from tests.render.rendering import render
 
 PACKAGE = "dossiers_api"
-READY_SECONDS = 30
+READY_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Project:
         ).stdout
 
     @contextmanager
-    def serving(self, variables: Mapping[str, str]) -> Iterator[str]:
-        """Serve with these settings until the block ends; yields the address."""
+    def serving(self, variables: Mapping[str, str], until: str = "/health/ready") -> Iterator[str]:
+        """Serve until the block ends; yields the address once `until` is answered with 200."""
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         with (
@@ -74,7 +74,7 @@ class Project:
             ) as process,
         ):
             try:
-                _wait(process, f"{url}/health/ready", Path(log.name))
+                _wait(process, url + until, Path(log.name))
                 yield url
             finally:
                 process.terminate()
