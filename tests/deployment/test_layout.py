@@ -1,0 +1,68 @@
+"""Which files are rendered where, and that they look as if somebody had written them."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.deployment.rendering import PROJECTS
+from tests.render.inspection import faults
+from tests.render.rendering import render
+
+SPLIT = {"layout": "split", "deployment": "both"}
+
+
+def files(project: Path) -> set[str]:
+    return {str(path.relative_to(project)) for path in project.rglob("*") if path.is_file()}
+
+
+def test_two_repositories_hold_together_what_one_holds(template: Path, tmp_path: Path) -> None:
+    answers = {"deployment": "both"}
+    whole = files(render(template, tmp_path / "whole", answers))
+    halves = {
+        name: files(render(template, tmp_path / name, {**SPLIT, "this_repository": name}))
+        for name in ("application", "infrastructure")
+    }
+    assert halves["application"] | halves["infrastructure"] == whole
+    both = halves["application"] & halves["infrastructure"]
+    assert both == {".copier-answers.yml", "LICENSE", "README.md"}
+    assert {name for name in whole if name.startswith("deploy/")} == (
+        halves["infrastructure"] - both
+    )
+
+
+def test_the_same_objects_come_out_of_a_repository_of_their_own(
+    template: Path, tmp_path: Path
+) -> None:
+    whole = render(template, tmp_path / "whole", {"deployment": "both"})
+    answers = {**SPLIT, "this_repository": "infrastructure"}
+    half = render(template, tmp_path / "half", answers)
+    for tree in ("helm", "kustomize"):
+        for name in files(whole / "deploy" / tree):
+            path = Path("deploy", tree, name)
+            assert (half / path).read_bytes() == (whole / path).read_bytes()
+
+
+@pytest.mark.parametrize("name", PROJECTS)
+def test_rendered_yaml_is_clean(
+    name: str, project_of: Callable[[str], Path], repository: Path
+) -> None:
+    project = project_of(name)
+    answers = PROJECTS[name]
+    texts = [answers[text] for text in ("name", "description") if text in answers]
+    assert faults(project, texts) == []
+    written = [
+        path
+        for path in (project / "deploy").rglob("*.yaml")
+        if not path.is_relative_to(project / "deploy" / "helm" / "templates")
+    ]
+    assert len(written) > 20
+    lint = subprocess.run(
+        [sys.executable, "-m", "yamllint", "--strict", "-c", repository / ".yamllint", *written],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert lint.returncode == 0, lint.stdout
