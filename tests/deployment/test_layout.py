@@ -10,6 +10,7 @@ import pytest
 from tests.deployment.rendering import PROJECTS
 from tests.render.inspection import faults
 from tests.render.rendering import render
+from tests.render.test_copier_alone import copier_copy
 
 SPLIT = {"layout": "split", "deployment": "both"}
 
@@ -66,3 +67,15 @@ def test_rendered_yaml_is_clean(
         check=False,
     )
     assert lint.returncode == 0, lint.stdout
+
+
+def test_whoever_renders_an_infrastructure_repository_is_sent_to_its_readme(
+    template: Path, tmp_path: Path
+) -> None:
+    answers = ("--data", "layout=split", "--data", "this_repository=infrastructure")
+    destination = tmp_path / "infra"
+    copied = copier_copy("--defaults", "--vcs-ref", "HEAD", *answers, template, destination)
+    assert copied.returncode == 0, copied.stderr
+    assert "deploy/README.md says what to write in them." in copied.stderr
+    assert "make run" not in copied.stderr
+    assert (destination / "deploy" / "README.md").is_file()
