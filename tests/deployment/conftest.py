@@ -1,4 +1,7 @@
-"""Projects with deployment files, rendered once each."""
+"""Projects with deployment files, rendered once each.
+
+The tests here are one group, so that one process of the run renders them all.
+"""
 
 from collections.abc import Callable
 from functools import cache
@@ -7,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.deployment import rendering
-from tests.deployment.rendering import PROJECTS, Case, Object
+from tests.deployment.rendering import CHOICES, PROJECTS, Case, Object
 from tests.render.conftest import nobodys_settings, template  # noqa: F401  (fixtures)
 from tests.render.rendering import render
 
@@ -17,11 +20,12 @@ def project_of(
     template: Path,  # noqa: F811
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[str], Path]:
-    """Where one of PROJECTS is rendered."""
+    """Where one of PROJECTS or CHOICES is rendered."""
 
     @cache
     def project(name: str) -> Path:
-        return render(template, tmp_path_factory.mktemp(name) / name, PROJECTS[name])
+        answers = {**PROJECTS, **CHOICES}[name]
+        return render(template, tmp_path_factory.mktemp(name) / name, answers)
 
     return project
 

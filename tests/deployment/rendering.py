@@ -51,6 +51,18 @@ PROJECTS: dict[str, dict[str, Any]] = {
     },
 }
 
+#: What shows one choice each, beside the "defaults".
+CHOICES: dict[str, dict[str, Any]] = {
+    "helm": {"deployment": "helm"},
+    "kustomize": {"deployment": "kustomize"},
+    "application": {"deployment": "both", "layout": "split"},
+    "infrastructure": {
+        "deployment": "both",
+        "layout": "split",
+        "this_repository": "infrastructure",
+    },
+}
+
 
 @dataclass(frozen=True)
 class Case:

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from tests.deployment.rendering import PROJECTS, environments
-from tests.render.rendering import render
+
+pytestmark = pytest.mark.xdist_group("deployment")
 
 
 def read(project: Path, name: str) -> dict[str, Any]:
@@ -38,19 +39,19 @@ def test_an_application_stays_within_its_project(
     assert project["spec"]["clusterResourceWhitelist"] == []
 
 
-@pytest.mark.parametrize("deployment", ["helm", "kustomize", "both"])
+@pytest.mark.parametrize("name", ["helm", "kustomize", "defaults"])
 def test_an_application_reads_files_that_are_there(
-    deployment: str, template: Path, tmp_path: Path
+    name: str, project_of: Callable[[str], Path]
 ) -> None:
-    project = render(template, tmp_path / "project", {"deployment": deployment})
+    project = project_of(name)
     for environment in ("dev", "preprod", "prod"):
         source = read(project, f"application-{environment}")["spec"]["source"]
-        if deployment == "kustomize":
+        if name == "kustomize":
             assert "helm" not in source
             assert (project / source["path"] / "kustomization.yaml").is_file()
         else:
             (values,) = source["helm"]["valueFiles"]
             assert (project / source["path"] / values).is_file()
             assert (project / source["path"] / "Chart.yaml").is_file()
-    assert (project / "deploy" / "helm").exists() == (deployment != "kustomize")
-    assert (project / "deploy" / "kustomize").exists() == (deployment != "helm")
+    assert (project / "deploy" / "helm").exists() == (name != "kustomize")
+    assert (project / "deploy" / "kustomize").exists() == (name != "helm")

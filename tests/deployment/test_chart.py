@@ -21,6 +21,8 @@ from tests.deployment.rendering import (
     values_of,
 )
 
+pytestmark = pytest.mark.xdist_group("deployment")
+
 FOUR = {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "1", "memory": "1Gi"}}
 
 #: Values that are refused: where, and with which sentence.

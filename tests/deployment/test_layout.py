@@ -9,37 +9,29 @@ import pytest
 
 from tests.deployment.rendering import PROJECTS
 from tests.render.inspection import faults
-from tests.render.rendering import render
 from tests.render.test_copier_alone import copier_copy
 
-SPLIT = {"layout": "split", "deployment": "both"}
+pytestmark = pytest.mark.xdist_group("deployment")
 
 
 def files(project: Path) -> set[str]:
     return {str(path.relative_to(project)) for path in project.rglob("*") if path.is_file()}
 
 
-def test_two_repositories_hold_together_what_one_holds(template: Path, tmp_path: Path) -> None:
-    answers = {"deployment": "both"}
-    whole = files(render(template, tmp_path / "whole", answers))
-    halves = {
-        name: files(render(template, tmp_path / name, {**SPLIT, "this_repository": name}))
-        for name in ("application", "infrastructure")
-    }
-    assert halves["application"] | halves["infrastructure"] == whole
-    both = halves["application"] & halves["infrastructure"]
+def test_two_repositories_hold_together_what_one_holds(project_of: Callable[[str], Path]) -> None:
+    whole = files(project_of("defaults"))
+    application = files(project_of("application"))
+    infrastructure = files(project_of("infrastructure"))
+    assert application | infrastructure == whole
+    both = application & infrastructure
     assert both == {".copier-answers.yml", "LICENSE", "README.md"}
-    assert {name for name in whole if name.startswith("deploy/")} == (
-        halves["infrastructure"] - both
-    )
+    assert {name for name in whole if name.startswith("deploy/")} == infrastructure - both
 
 
 def test_the_same_objects_come_out_of_a_repository_of_their_own(
-    template: Path, tmp_path: Path
+    project_of: Callable[[str], Path],
 ) -> None:
-    whole = render(template, tmp_path / "whole", {"deployment": "both"})
-    answers = {**SPLIT, "this_repository": "infrastructure"}
-    half = render(template, tmp_path / "half", answers)
+    whole, half = project_of("defaults"), project_of("infrastructure")
     for tree in ("helm", "kustomize"):
         for name in files(whole / "deploy" / tree):
             path = Path("deploy", tree, name)

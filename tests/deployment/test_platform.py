@@ -35,7 +35,10 @@ REGISTRY = "harbor.apps.dso.numerique-interieur.com"
 # The others that the platform knows, for what is not ours.
 REGISTRIES = {REGISTRY, "docker.io", "ghcr.io", "quay.io"}
 
-pytestmark = pytest.mark.parametrize("case", CASES, ids=str)
+pytestmark = [
+    pytest.mark.xdist_group("deployment"),
+    pytest.mark.parametrize("case", CASES, ids=str),
+]
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.deployment.rendering import PROJECTS, environments, helm, kustomize, only
-from tests.render.rendering import render
+
+pytestmark = pytest.mark.xdist_group("deployment")
 
 
 def commands(readme: str) -> list[list[str]]:
@@ -57,17 +58,17 @@ def test_every_command_names_what_is_there(name: str, project_of: Callable[[str]
 
 
 @pytest.mark.parametrize(
-    ("deployment", "programs"),
-    [("helm", {"helm", "kubectl"}), ("kustomize", {"kubectl"}), ("both", {"helm", "kubectl"})],
+    ("name", "programs"),
+    [("helm", {"helm", "kubectl"}), ("kustomize", {"kubectl"}), ("defaults", {"helm", "kubectl"})],
 )
 def test_it_speaks_of_what_was_chosen(
-    deployment: str, programs: set[str], template: Path, tmp_path: Path
+    name: str, programs: set[str], project_of: Callable[[str], Path]
 ) -> None:
-    project = render(template, tmp_path / "project", {"deployment": deployment})
+    project = project_of(name)
     readme = (project / "deploy" / "README.md").read_text()
     assert {words[0] for words in commands(readme)} == programs
-    assert ("values.yaml" in readme) == (deployment != "kustomize")
-    assert ("overlay" in readme) == (deployment != "helm")
+    assert ("values.yaml" in readme) == (name != "kustomize")
+    assert ("overlay" in readme) == (name != "helm")
     assert "\n\n\n" not in readme
     table = re.findall(r"(?m)^\|.*\|$", readme.partition("## On the platform")[0])
     assert len({row.count("|") for row in table}) == 1

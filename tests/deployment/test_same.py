@@ -17,6 +17,8 @@ from tests.deployment.rendering import (
     with_component,
 )
 
+pytestmark = pytest.mark.xdist_group("deployment")
+
 #: The letters and digits of which Kustomize makes its hashes.
 HASH = r"-[2456789bcdfghkmt]{10}$"
 

@@ -12,6 +12,8 @@ import yaml
 
 from tests.deployment.rendering import CASES, Case, Object, helm
 
+pytestmark = pytest.mark.xdist_group("deployment")
+
 SCHEMAS = Path(__file__).parent / "schemas"
 OLDEST = 29
 VERSIONS = [
