@@ -343,11 +343,21 @@ class Client:
     def _once(self, request: Request) -> Answer:
         with self.opener.open(request.encoded(), timeout=ATTEMPT_SECONDS) as response:
             body = response.read(MAX_ANSWER + 1)
-            # read() with a size says nothing about an answer that ends too early.
-            if len(body) <= MAX_ANSWER and response.length:
-                raise http.client.IncompleteRead(body, response.length)
             headers = {name.lower(): value for name, value in response.headers.items()}
-            return Answer(response.status, headers, body)
+            answer = Answer(response.status, headers, body)
+            # Python does not mind an answer that ends too early, in the body or already in the head.
+            # One that says nowhere how long it is ends where the connection does, so it is judged by
+            # what is in it.
+            cut = bool(response.length) or (
+                response.length is None
+                and not response.chunked
+                and answer.status < 300
+                and answer.document() is None
+                and not answer.is_page()
+            )
+            if cut and len(body) <= MAX_ANSWER:
+                raise http.client.IncompleteRead(body, response.length)
+            return answer
 
     def _permanent(self, error: Exception) -> str:
         """Return why there was no answer, or raise where there never will be one."""
@@ -487,7 +497,7 @@ def refusal(answer: Answer, host: str, reasons: Mapping[int, str], wanted: str) 
     """Explain an answer that is not the one that was wanted."""
     if 300 <= answer.status < 400:
         # No more of the address than that: a sign-in page's query may repeat what was sent.
-        target = re.match(r"https?://[^/?#@\s]+", answer.headers.get("location", ""))
+        target = re.match(r"https?://[^/?#@\s]+(?![^/?#\s])", answer.headers.get("location", ""))
         place = f" to {target[0]}" if target else ""
         return RefusedError(
             f"{host} sends the call elsewhere{place} ({answer.status}), and a token does not follow. "

@@ -77,7 +77,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         reply = replies.pop(0) if len(replies) > 1 else replies[0]
         self.send_response_only(reply.status)
         for name, value in {"Content-Length": str(len(reply.body)), **dict(reply.headers)}.items():
-            self.send_header(name, value)
+            if value:
+                self.send_header(name, value)
         self.end_headers()
         self.wfile.write(reply.body)
         self.close_connection = True
@@ -347,6 +348,7 @@ def test_a_refusal_is_explained_and_not_asked_again(
         Reply(502, b"<html>"),
         Reply(429, b"", (("Retry-After", "0"),)),
         Reply(201, pipeline(7), (("Content-Length", "5000"),)),
+        Reply(201, b'{"id": 7, "we', (("Content-Length", ""),)),
     ],
 )
 def test_trouble_that_may_pass_is_asked_again(

@@ -197,7 +197,7 @@ def wait_until_ready(address: str, container: str) -> None:
 
 def test_the_command_of_the_readme_runs_it(image: str, project: Project) -> None:
     [command] = [each for each in commands(project.path / "README.md") if each.startswith("docker")]
-    words = shlex.split(command.replace("dossiers-api:$(git rev-parse --short HEAD)", image))
+    words = shlex.split(command.replace("dossiers-api:$(python3 ci/image_tag.py --dirty)", image))
 
     assert image in words
     assert "check-config" in docker(*words[1:])
