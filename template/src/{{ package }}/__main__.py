@@ -113,8 +113,10 @@ def _database_errors() -> Iterator[None]:
     try:
         yield
     except (OSError, SQLAlchemyError, ServiceUnavailable) as error:
+        # What clients are told of it says nothing: whoever runs a command may know the reason.
+        cause = error.__cause__ if isinstance(error, ServiceUnavailable) else error
         # The driver's first line: the rest is SQL, values and advice for programmers.
-        reason = str(getattr(error, "orig", error)).partition("\n")[0] or type(error).__name__
+        reason = str(getattr(cause, "orig", cause)).partition("\n")[0] or type(cause).__name__
         raise Failure(f"{reason} (is DATABASE_URL right, and has `migrate` run?)") from error
 
 
