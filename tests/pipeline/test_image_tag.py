@@ -17,7 +17,7 @@ from tests.pipeline.conftest import CI, Script, oldest_python
 from tests.render.rendering import IDENTITY, commit, render
 
 IMAGE = "harbor.apps.dso.numerique-interieur.com/dossiers/dossiers-api"
-PATHS = ("Dockerfile", ".dockerignore", "requirements.lock", "src")
+PATHS = ("Dockerfile", ".dockerignore", "requirements.lock", "src", "ci/sbom.py")
 
 
 def git(directory: Path, *arguments: str, **variables: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.pipeline.conftest import CI, OLDEST, oldest_python
 
-SCRIPTS = sorted(CI.glob("*.py"))
+SCRIPTS = [CI / "image_tag.py", CI / "trigger_sync.py"]
 
 
 def vermin(script: Path) -> subprocess.CompletedProcess[str]:

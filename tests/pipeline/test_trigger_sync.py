@@ -22,6 +22,7 @@ from tests.pipeline.servers import (
     PIPELINE,
     Authority,
     Behaviour,
+    GitLab,
     Server,
     answer,
     drip,
@@ -346,43 +347,6 @@ def test_what_is_said_to_this_machine_in_clear_goes_through_no_proxy(
 
 
 # --- --wait -------------------------------------------------------------------------------------
-
-
-class GitLab:
-    """Enough of GitLab for one synchronisation: what it answers follows from what has happened."""
-
-    def __init__(self) -> None:
-        self.triggered = 0
-        self.polls = 0
-
-    def behave(self, server: Server) -> Behaviour:
-        def _behave(stream: socket.socket) -> None:
-            method, path, _ = server.requests[-1].decode().split(" ", 2)
-            answer(*self.reply(method, path))(stream)
-
-        return _behave
-
-    def reply(self, method: str, path: str) -> tuple[int, object]:
-        path = path.removeprefix("/api/v4/projects/")
-        target = "forge%2Fdossiers%2Fdossiers-api"
-        done = self.polls >= 3
-        commit = {"id": ("b" if done else "a") * 40, "message": "Change"}
-        build = {"id": 9, "web_url": "https://gitlab.example.org/9", "status": "success"}
-        if method == "POST":
-            self.triggered += 1
-            return 201, PIPELINE
-        if path == "12/pipelines/7":
-            self.polls += 1
-            return 200, {**PIPELINE, "status": "success" if self.polls >= 3 else "running"}
-        answers: dict[str, object] = {
-            "12": {"path_with_namespace": "forge/dossiers/mirror"},
-            target: {"id": 34},
-            f"{target}/repository/commits/main": commit,
-            f"{target}/pipelines": [build] if self.polls >= 3 else [{"id": 5}],
-            f"{target}/pipelines/9": build,
-        }
-        found = answers.get(path.partition("?")[0])
-        return (200, found) if found else (404, {"message": "404 Not Found"})
 
 
 def test_waiting_survives_a_platform_that_stumbles(run: Run) -> None:
