@@ -1,6 +1,6 @@
 #!/bin/bash
-# Sourced. Splits the URL of the database into DATABASE, without the password, and PGPASSWORD: what
-# stands among a program's arguments can be seen from outside.
+# Sourced. Splits the URL of the database into DATABASE, without the password, and PGPASSWORD, because
+# what stands among a program's arguments can be seen from outside.
 
 url=$(<"$DATABASE_URL_FILE")
 # The application takes this spelling too, PostgreSQL's own programs do not.
@@ -11,10 +11,10 @@ credentials=${authority%@*}
 DATABASE=$url
 if [[ $authority == *@* && $credentials == *:* ]]; then
     DATABASE=${url/"$credentials@"/"${credentials%%:*}@"}
-    password=${credentials#*:}
-    password=${password//\\/\\\\}
+    encoded=${credentials#*:}
+    encoded=${encoded//\\/\\\\}
     # Percent-encoding, decoded.
-    PGPASSWORD=$(printf '%b' "${password//%/\\x}")
+    PGPASSWORD=$(printf '%b' "${encoded//%/\\x}")
     export PGPASSWORD
 fi
 # A time limit of the application's is none of a dump's.
