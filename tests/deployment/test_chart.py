@@ -302,9 +302,12 @@ def test_what_a_cluster_does_not_have_can_be_left_out(project: Path) -> None:
 
 
 def test_the_migration_is_a_hook_of_an_upgrade_only(project: Path) -> None:
-    """Before an install there is no database, and a hook after one would wait for the pods."""
+    """Before an install there is no database, and a hook after one would wait for the pods.
+
+    A rollback to what was installed creates its Job again: one of the hook's would be in its way.
+    """
     install = only(helm(project, "prod"), "Job", "dossiers-api-migration")
-    upgrade = only(helm(project, "prod", upgrade=True), "Job", "dossiers-api-migration")
+    upgrade = only(helm(project, "prod", upgrade=True), "Job", "dossiers-api-migration-upgrade")
     added = {"helm.sh/hook": "pre-upgrade", "helm.sh/hook-delete-policy": "before-hook-creation"}
     assert not install["metadata"]["annotations"].keys() & added.keys()
     assert upgrade["metadata"]["annotations"] == install["metadata"]["annotations"] | added
