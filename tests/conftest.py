@@ -7,11 +7,26 @@ from pathlib import Path
 import pytest
 
 from tests.application import make_environment
-from tests.engines import postgresql
+from tests.engines import LEFT_OUT, postgresql
 
 # Under `make test`, a make that a test runs would otherwise speak as a part of this one.
 for variable in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
     os.environ.pop(variable, None)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List by name what the engines of this run could not be asked for."""
+    said = dict.fromkeys(
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, value in getattr(report, "user_properties", [])
+        if name == LEFT_OUT
+    )
+    if said:
+        terminalreporter.section("left out")
+        for each in said:
+            terminalreporter.line(each)
 
 
 @pytest.fixture(scope="session")

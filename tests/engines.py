@@ -11,6 +11,8 @@ import pytest
 from docker.errors import DockerException, ImageNotFound
 from testcontainers.community.postgres import PostgresContainer
 
+#: The property of a test's report that says what an engine could not be asked for.
+LEFT_OUT = "left out"
 POSTGRES_IMAGE = os.environ.get("POSTGRES_IMAGE", "docker.io/library/postgres:17")
 
 
