@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 from subprocess import CalledProcessError
 
-from benchmarks import application, postgresql, render, report, startup, throughput
+from benchmarks import application, image, postgresql, render, report, startup, throughput
+from benchmarks.image import NoEngineError
 from benchmarks.load import LoadError
 from benchmarks.postgresql import NoPostgreSQLError
 from benchmarks.process import StartError
@@ -36,15 +37,19 @@ def main() -> None:
     if platform.system() != "Linux":
         sys.exit("The benchmark reads CPU time and memory from /proc: run it on Linux.")
     try:
-        tables = _measure(quick=arguments.quick)
+        tables, missing = _measure(quick=arguments.quick)
     except (NoPostgreSQLError, StartError, LoadError, CalledProcessError) as error:
         sys.exit(str(error))
     print(tables)
+    if missing:
+        sys.exit(missing)
     if arguments.write:
         report.replace_between_markers(PAGE, tables)
 
 
-def _measure(*, quick: bool) -> str:
+def _measure(*, quick: bool) -> tuple[str, str]:
+    """Answer the tables, and what could not be measured."""
+    missing = ""
     began = time.monotonic()
     WORK.mkdir(parents=True, exist_ok=True)
     rounds = 3 if quick else 7
@@ -61,13 +66,18 @@ def _measure(*, quick: bool) -> str:
         service.run(environment, "load-sample")
         _say("start")
         tables.append(startup.measure(service, environment, WORK / "start.log", rounds))
+        _say("build and start the image")
+        try:
+            tables += image.measure(service.path, environment, 1 if quick else 3)
+        except NoEngineError as error:
+            missing = str(error)
         _say("load")
         tables += throughput.measure(
             service, url, WORK, rounds=1 if quick else 7, seconds=1 if quick else 4
         )
         where = report.machine(postgresql.version(url))
     _say(f"done in {time.monotonic() - began:.0f} s")
-    return "\n".join([where, "", *(table.markdown() for table in tables)])
+    return "\n".join([where, "", *(table.markdown() for table in tables)]), missing
 
 
 def _say(text: str) -> None:

@@ -73,7 +73,7 @@ def running(
             stderr=subprocess.STDOUT,
         )
         try:
-            while not _answers(port, path):
+            while not answers(port, path):
                 waited = time.perf_counter() - start
                 if process.poll() is not None or waited > START_SECONDS:
                     words = log.read_text(errors="replace").strip()[-1000:]
@@ -85,7 +85,8 @@ def running(
             process.wait()
 
 
-def _answers(port: int, path: str) -> bool:
+def answers(port: int, path: str) -> bool:
+    """Answer whether 127.0.0.1:`port` says 200 for `path`."""
     try:
         with socket.create_connection(("127.0.0.1", port), 5) as connection:
             connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
