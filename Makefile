@@ -51,6 +51,7 @@ bench: $(PROGRAMS) ## Measure, see benchmarks/
 lock: $(STAMP) ## Compile the lock files again, with the newest versions allowed
 	$(COMPILE) requirements.in -o requirements.lock
 	$(COMPILE) --constraint requirements.lock requirements-programs.in -o requirements-programs.lock
+	$(COMPILE) tests/scanners/checkov.in -o tests/scanners/checkov.lock
 
 clean: ## Remove the virtual environment and everything that was built
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -13,16 +13,30 @@ from pathlib import Path
 
 
 def make_environment(repository: Path) -> Path:
-    """Return the environment's directory, installing it if this lock file never was."""
+    """Return the application's environment, installing it if this lock file never was."""
     lock = repository / "template" / "requirements-dev.lock"
+    return install(lock, repository / "build", "application")
+
+
+def install(lock: Path, parent: Path, name: str) -> Path:
+    """Return the directory of an environment with what a lock file names.
+
+    Args:
+        lock: The lock file, with hashes.
+        parent: Where the environment's directory is, or will be.
+        name: What its name begins with; the lock file's checksum follows.
+
+    Raises:
+        subprocess.CalledProcessError: Something could not be had.
+    """
     with lock.open("rb") as content:
         checksum = subprocess.run(
             ["cksum"], stdin=content, check=True, capture_output=True, text=True
         ).stdout.split()[0]
-    directory = repository / "build" / f"application-{checksum}"
+    directory = parent / f"{name}-{checksum}"
     # The file by which the rendered Makefile knows a complete installation.
     stamp = directory / f".installed-{checksum}"
-    directory.parent.mkdir(exist_ok=True)
+    parent.mkdir(exist_ok=True)
     with directory.with_suffix(".lock").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         if not stamp.exists():
@@ -30,19 +44,12 @@ def make_environment(repository: Path) -> Path:
             subprocess.run([sys.executable, "-m", "venv", directory], check=True)
             uv = Path(sys.executable).with_name("uv")
             python = directory / "bin" / "python"
-            subprocess.run(
-                [
-                    uv,
-                    "pip",
-                    "install",
-                    "--quiet",
-                    "--require-hashes",
-                    "--python",
-                    python,
-                    "-r",
-                    lock,
-                ],
-                check=True,
-            )
+            options = [
+                "--quiet",
+                "--require-hashes",
+                f"--python={python}",
+                f"--requirements={lock}",
+            ]
+            subprocess.run([uv, "pip", "install", *options], check=True)
             stamp.touch()
     return directory

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.application import make_environment
-from tests.engines import LEFT_OUT, postgresql
+from tests.engines import LEFT_OUT, list_not_run, postgresql
 
 # Under `make test`, a make that a test runs would otherwise speak as a part of this one.
 for variable in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
@@ -15,7 +15,8 @@ for variable in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """List by name what the engines of this run could not be asked for."""
+    """List by name what was not run, and what the engines of this run could not be asked for."""
+    list_not_run(terminalreporter)
     said = dict.fromkeys(
         value
         for reports in terminalreporter.stats.values()

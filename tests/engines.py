@@ -13,6 +13,7 @@ from testcontainers.community.postgres import PostgresContainer
 
 #: The property of a test's report that says what an engine could not be asked for.
 LEFT_OUT = "left out"
+NOT_RUN = "NOT RUN: "
 POSTGRES_IMAGE = os.environ.get("POSTGRES_IMAGE", "docker.io/library/postgres:17")
 
 
@@ -39,6 +40,34 @@ def require_program(name: str, package: str) -> str:
     if found := shutil.which(name):
         return found
     return require_engine(name, f"it is not on PATH (Debian: apt-get install {package})")
+
+
+def not_run(check: str, reason: str, variable: str) -> NoReturn:
+    """Skip a check that this network does not allow; the summary lists it.
+
+    Where every engine is required, it fails unless somebody has said that it cannot be made.
+
+    Args:
+        check: What was not checked.
+        reason: Why.
+        variable: The environment variable that says "unreachable" where that is known.
+    """
+    message = f"{NOT_RUN}{check}: {reason}"
+    required = os.environ.get("AMORCE_REQUIRE_ENGINES") == "1"
+    if required and os.environ.get(variable) != "unreachable":
+        pytest.fail(f"{message} ({variable}=unreachable would allow it)", pytrace=False)
+    pytest.skip(message)
+
+
+def list_not_run(terminalreporter: pytest.TerminalReporter) -> None:
+    """List the checks that were not run in the summary, in a section that is there only then."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = [str(report.longrepr[2]) for report in skipped if isinstance(report.longrepr, tuple)]
+    lines = {line.partition(NOT_RUN)[2] for line in reasons if NOT_RUN in line}
+    if lines:
+        terminalreporter.section("NOT RUN, and so not known to be good", yellow=True)
+        for line in sorted(lines):
+            terminalreporter.write_line(line)
 
 
 def require_docker() -> None:

@@ -14,10 +14,22 @@ def test_it():
 """
 
 
-def run_suite(tmp_path: Path, repository: Path, **environment: str) -> tuple[int, str]:
-    (tmp_path / "test_it.py").write_text(SUITE)
+def run_suite(
+    tmp_path: Path, repository: Path, suite: str = SUITE, **environment: str
+) -> tuple[int, str]:
+    (tmp_path / "test_it.py").write_text(suite)
+    pytest = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-ra",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "tests.engines",
+    ]
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", str(tmp_path)],
+        [*pytest, str(tmp_path)],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(repository), **environment},
         capture_output=True,
@@ -42,6 +54,39 @@ def test_a_missing_engine_fails_where_every_engine_is_required(
     code, output = run_suite(tmp_path, repository, AMORCE_REQUIRE_ENGINES="1")
     assert code == 1
     assert "needs Warp drive: no dilithium" in output
+
+
+NOT_RUN = """
+from tests.engines import not_run
+
+def test_it():
+    not_run("the weather", "no window", "WEATHER")
+"""
+
+
+def test_a_check_that_was_not_run_has_a_section_of_the_summary(
+    tmp_path: Path, repository: Path
+) -> None:
+    code, output = run_suite(tmp_path, repository, NOT_RUN, AMORCE_REQUIRE_ENGINES="0")
+    assert code == 0
+    summary = output.partition("NOT RUN, and so not known to be good")[2]
+    assert summary.split("\n", 1)[1].strip().startswith("the weather: no window\n")
+
+
+def test_a_check_that_was_not_run_fails_where_every_engine_is_required(
+    tmp_path: Path, repository: Path
+) -> None:
+    code, output = run_suite(tmp_path, repository, NOT_RUN, AMORCE_REQUIRE_ENGINES="1")
+    assert code == 1
+    assert "no window (WEATHER=unreachable would allow it)" in output
+
+
+def test_unless_somebody_has_said_that_it_cannot_be_run(tmp_path: Path, repository: Path) -> None:
+    code, output = run_suite(
+        tmp_path, repository, NOT_RUN, AMORCE_REQUIRE_ENGINES="1", WEATHER="unreachable"
+    )
+    assert code == 0
+    assert "NOT RUN, and so not known to be good" in output
 
 
 def test_postgresql_answers(postgresql_url: str) -> None:

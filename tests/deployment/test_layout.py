@@ -24,7 +24,8 @@ def test_two_repositories_hold_together_what_one_holds(project_of: Callable[[str
     infrastructure = files(project_of("infrastructure"))
     assert application | infrastructure == whole
     both = application & infrastructure
-    assert both == {".copier-answers.yml", "LICENSE", "README.md"}
+    scanning = {".checkov.yaml", "scan-exceptions.yaml", "trivy.yaml"}
+    assert both == {".copier-answers.yml", "LICENSE", "README.md"} | scanning
     assert {name for name in whole if name.startswith("deploy/")} == infrastructure - both
 
 
