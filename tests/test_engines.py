@@ -18,18 +18,10 @@ def run_suite(
     tmp_path: Path, repository: Path, suite: str = SUITE, **environment: str
 ) -> tuple[int, str]:
     (tmp_path / "test_it.py").write_text(suite)
-    pytest = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-ra",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "tests.engines",
-    ]
+    # The hook that writes the summary.
+    plugins = ["-p", "no:cacheprovider", "-p", "tests.conftest"]
     run = subprocess.run(
-        [*pytest, str(tmp_path)],
+        [sys.executable, "-m", "pytest", "-ra", *plugins, str(tmp_path)],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(repository), **environment},
         capture_output=True,
