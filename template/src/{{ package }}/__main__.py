@@ -93,10 +93,10 @@ def check_config(_: argparse.Namespace) -> None:
 
 
 def _write(settings: DatabaseSettings, work: Callable[[Connection], int]) -> int:
-    from .database import Database
+    from .database import Database, patient
 
     async def run() -> int:
-        database = Database(settings)
+        database = Database(patient(settings))
         try:
             return await database.write(work)
         finally:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     Engine,
+    ExceptionContext,
     MetaData,
     TypeDecorator,
     create_engine,
@@ -30,9 +31,15 @@ from . import SERVICE
 from .problems import ServiceUnavailable
 from .settings import DatabaseSettings
 
-#: PostgreSQL's errors that time may mend: connection, resources, operator, read-only after a
-#: failover (https://www.postgresql.org/docs/current/errcodes-appendix.html).
-UNAVAILABLE_SQLSTATES = ("08", "53", "57", "25006")
+#: A replica, or a server that lets nobody write for now.
+READ_ONLY = "25006"
+#: PostgreSQL's errors that an operator or time mends, and no change of this code: connection,
+#: sign-in, no such database (yet), resources, operator, system, no right to a table or its file
+#: (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+UNAVAILABLE_SQLSTATES = ("08", "28", "3D", "53", "57", "58", "42501", READ_ONLY)
+
+#: Seconds for work that no request waits for; a migration also waits for another one to finish.
+PATIENCE_SECONDS = 600
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -135,30 +142,27 @@ class Database:
         return await self._run(run, repeatable=lambda: not committing)
 
     async def _run(self, run: Callable[[], T], repeatable: Callable[[], bool]) -> T:
+        detail = "The database is too busy."
         try:
-            async with asyncio.timeout(self._timeout):
-                await self._turns.acquire()
-        except TimeoutError as error:
-            raise ServiceUnavailable("The database is too busy.") from error
-        try:
-            try:
-                # One greenlet for checkout, statements and return; each on its own costs twice.
-                result = await greenlet_spawn(run)
-            except DBAPIError as error:
-                # A restart leaves dead connections in the pool, and this first error empties it:
-                # cheaper than asking before each use whether the connection still lives.
-                if not (error.connection_invalidated and repeatable()):
-                    raise
-                result = await greenlet_spawn(run)
+            # One limit for all of it: each step of a slow database may be in time, and the sum late.
+            async with asyncio.timeout(self._timeout), self._turns:
+                detail = "The database does not answer."
+                try:
+                    # One greenlet for checkout, statements and return; each alone costs twice.
+                    result = await greenlet_spawn(run)
+                except DBAPIError as error:
+                    # A restart leaves dead connections in the pool, and this first error empties
+                    # it: cheaper than asking before each use whether the connection still lives.
+                    if not (error.connection_invalidated and repeatable()):
+                        raise
+                    result = await greenlet_spawn(run)
         except (OSError, PoolTimeoutError, InterfaceError, PostgresError) as error:
             # The last two are the driver's own: a new connection died before it was ready for use.
-            raise ServiceUnavailable("The database does not answer.") from error
+            raise ServiceUnavailable(detail) from error
         except DBAPIError as error:
             if _may_recover(error):
-                raise ServiceUnavailable("The database does not answer.") from error
+                raise ServiceUnavailable(detail) from error
             raise
-        finally:
-            self._turns.release()
         self.answered_at = monotonic()
         return result
 
@@ -170,6 +174,11 @@ class Database:
     async def close(self) -> None:
         """Close every connection."""
         await greenlet_spawn(self._reads.dispose)
+
+
+def patient(settings: DatabaseSettings) -> DatabaseSettings:
+    """Answer the same settings for work that no request waits for: a migration, a command."""
+    return settings.model_copy(update={"database_timeout": PATIENCE_SECONDS})
 
 
 def _engine(settings: DatabaseSettings) -> Engine:
@@ -190,7 +199,7 @@ def _engine(settings: DatabaseSettings) -> Engine:
         )
         event.listen(engine, "connect", _configure_sqlite)
         return engine
-    return create_engine(
+    engine = create_engine(
         url,
         pool_size=settings.database_pool_size,
         max_overflow=0,
@@ -213,6 +222,22 @@ def _engine(settings: DatabaseSettings) -> Engine:
             },
         },
     )
+
+    def renew(_: object, __: object, ___: object, parameters: dict[str, Any]) -> None:
+        """Sign in with what the mounted Secret says now: passwords are changed while we run."""
+        parameters |= settings.renewed_url().translate_connect_args(username="user")
+
+    event.listen(engine, "do_connect", renew)
+    event.listen(engine, "handle_error", _leave_replica)
+    return engine
+
+
+def _leave_replica(context: ExceptionContext) -> None:
+    """Give up a connection that cannot write: after a failover, a new one leads to the primary."""
+    if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+        context.is_disconnect = True
+        # Those that are good enough for reading may stay.
+        context.invalidate_pool_on_disconnect = False
 
 
 def _configure_sqlite(connection: Any, _: object) -> None:
