@@ -199,10 +199,15 @@ def serve(app: FastAPI, settings: Settings) -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    both = host == "::" and socket.has_dualstack_ipv6()
+    # Every address means those of IPv4 too, and only those where the kernel has no IPv6.
+    address = "0.0.0.0" if host == "::" and not both else host  # noqa: S104
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         # Uvicorn would log the error and end the process by itself.
-        return socket.create_server((host, port), family=family, backlog=2048)
+        return socket.create_server(
+            (address, port), family=family, backlog=2048, dualstack_ipv6=both
+        )
     except OSError as error:
         raise OSError(
             f"nothing can listen on HOST={host} PORT={port}: {error.strerror};"
