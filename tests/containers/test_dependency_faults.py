@@ -214,7 +214,8 @@ def test_restarted_under_load(service: Service, postgresql: Postgresql) -> None:
         postgresql.wait()
         time.sleep(0.3)
 
-    assert set(statuses) == {200, 201, 503}
+    # A restart that is quicker than the time limit is seen by nobody.
+    assert {200, 201} <= set(statuses) <= {200, 201, 503}
 
 
 def test_connections_cut_by_the_administrator(service: Service, postgresql: Postgresql) -> None:
